@@ -1,0 +1,71 @@
+"""Explain every image of a data set with LIME, SHAP and Grad-CAM, at the speed of the model itself.
+
+The public names are below; each is imported when it is first used, so that `import fastxai` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastxai._version import __version__
+
+if TYPE_CHECKING:
+    from fastxai.errors import ArgumentError, CannotRun
+    from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, Lime
+    from fastxai.models import Model, load_model
+    from fastxai.pipeline import explain, run
+    from fastxai.results import Found, agreement
+    from fastxai.segments import Felzenszwalb, Grid, Labels, Quickshift, Slic
+    from fastxai.store import open_run
+    from fastxai.types import Preprocess, Progress, Settings, Status
+
+__all__ = [
+    "__version__",
+    "load_model",
+    "Model",
+    "Preprocess",
+    "Settings",
+    "explain",
+    "run",
+    "open_run",
+    "agreement",
+    "Found",
+    "Status",
+    "Progress",
+    "EXPLAINERS",
+    "Lime",
+    "GradientShap",
+    "GradCam",
+    "Quickshift",
+    "Slic",
+    "Felzenszwalb",
+    "Grid",
+    "Labels",
+    "ArgumentError",
+    "CannotRun",
+]
+
+_PLACES = {
+    "fastxai.errors": ("ArgumentError", "CannotRun"),
+    "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "Lime"),
+    "fastxai.models": ("Model", "load_model"),
+    "fastxai.pipeline": ("explain", "run"),
+    "fastxai.results": ("Found", "agreement"),
+    "fastxai.segments": ("Felzenszwalb", "Grid", "Labels", "Quickshift", "Slic"),
+    "fastxai.store": ("open_run",),
+    "fastxai.types": ("Preprocess", "Progress", "Settings", "Status"),
+}
+_PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'fastxai' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PLACE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,37 @@
+"""The names of the explainers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastxai.config import Registry
+from fastxai.errors import ArgumentError, ArgumentTypeError
+from fastxai.explainers.base import Explainer
+
+EXPLAINERS = Registry(
+    "explainer",
+    {
+        "lime": "fastxai.explainers.lime:Lime",
+        "gradient-shap": "fastxai.explainers.gradient_shap:GradientShap",
+        "gradcam": "fastxai.explainers.gradcam:GradCam",
+    },
+)
+
+
+def as_explainers(value: Any) -> tuple[Explainer, ...]:
+    """Explainers from configurations or names, one or several; two of one name are refused."""
+    items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    found = []
+    for item in items:
+        explainer = EXPLAINERS.parse(item) if isinstance(item, str) else item
+        if not isinstance(explainer, Explainer):
+            raise ArgumentTypeError(f"explainers must be configurations like fx.Lime(), got {type(item).__name__}")
+        found.append(explainer)
+    if not found:
+        raise ArgumentError("explainers must hold at least one, got none")
+    names = [explainer.name for explainer in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(f"explainers must have different names, got {name!r} twice: set name=")
+    return tuple(found)

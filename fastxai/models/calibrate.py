@@ -1,0 +1,194 @@
+"""Settling precision and rows a chunk before a run starts, by short timings.
+
+Floating-point results depend on the shape of a call, so these numbers are measured once, recorded in the run, and
+read by resumes and by other workers.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fastxai.errors import ArgumentError, CannotRun
+from fastxai.models.device import check_precision, find_device
+from fastxai.models.model import Model
+from fastxai.models.probes import InputGradients, Probe, Scores
+from fastxai.models.session import Session
+from fastxai.types import Settings
+
+_PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by searching
+_CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
+_BUDGET = 2.5  # seconds of timing a probe kind
+_WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
+_WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
+_PROBES: dict[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}
+
+
+def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layers: Sequence[str] = ()) -> Settings:
+    """Settings for explaining with `model`.
+
+    kinds: probe kind ("scores", "gradients") -> rows expected in the whole run, which bounds the chunks worth trying;
+    targets: K of the probes; layers: what predictions will record (they must run in the settled precision).
+    `Settings.reasons` says for people why each was chosen.
+    """
+    for kind in kinds:
+        if kind not in _PROBES:
+            raise ArgumentError(f"kinds must be of {', '.join(_PROBES)}, got {kind!r}")
+    device = find_device(model.device)
+    reasons = {"device": _why_device(device)}
+    precision, reasons["precision"] = _precision(model, device, kinds, targets)
+    compiled = model.compile is True
+    reasons["compile"] = "as asked" if model.compile != "auto" else "eager: compiling must be asked for"
+    threads = torch.get_num_threads()
+    base = Settings(str(device), precision, compiled, threads=threads)
+
+    rows = {"predict": _PREDICT_ROWS, "scores": _PREDICT_ROWS, "gradients": _PREDICT_ROWS}
+    reasons["rows"] = "not searched: no rows beyond predictions"
+    # Timed eagerly also for compiled runs: a compilation a size would cost more than the search can gain.
+    with model.open(_eager(base)) as session:
+        if layers:
+            blank = _noise(session, _PREDICT_ROWS)
+            session.predict(blank, tuple(layers)).recordings(_targets(session, _PREDICT_ROWS, targets))
+        said, rates = [], dict[str, float]()
+        for kind, expected in kinds.items():
+            rows[kind], seen = _best_rows(session, kind, expected, targets)
+            rates[kind] = seen.get(rows[kind], max(seen.values()))
+            said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
+        if said:
+            reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
+    reasons["threads"] = "as found"
+    return Settings(str(device), precision, compiled, rows, threads, rates, reasons)
+
+
+def _why_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "no CUDA device is usable" if not torch.cuda.is_available() else "as asked"
+
+
+def _precision(model: Model, device: torch.device, kinds: Mapping[str, int], targets: int) -> tuple[str, str]:
+    if model.precision != "auto":
+        check_precision(model.precision, device)
+        return model.precision, "as asked"
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        choice = "bf16" if major >= 8 else "fp16"
+        return _if_it_runs(model, device, choice, f"{choice} is fast on compute capability {major}.{minor}")
+    if not fast_bf16():
+        return "fp32", "this CPU has neither AMX-BF16 nor AVX512-BF16"
+    if not kinds:
+        kinds = {"scores": 1}
+    with ExitStack() as stack:
+        exact = stack.enter_context(model.open(Settings("cpu", "fp32")))
+        try:
+            rough = stack.enter_context(model.open(Settings("cpu", "bf16")))
+        except CannotRun as error:
+            return "fp32", f"bf16 does not work: {error}"
+        # What the run will mostly do decides: a gradient costs more than a score does, but there are fewer of them.
+        fp32 = bf16 = 0.0
+        for kind, expected in kinds.items():
+            pair = _seconds([exact, rough], kind, _PREDICT_ROWS, targets, _BUDGET / 2)
+            fp32 += max(expected, 1) * pair[0]
+            bf16 += max(expected, 1) * pair[1]
+    if fp32 >= _WORTH_BF16 * bf16:
+        return "bf16", f"bf16 was measured {fp32 / bf16:.2f}x as fast as fp32"
+    return "fp32", f"bf16 was measured only {fp32 / bf16:.2f}x as fast as fp32"
+
+
+def _if_it_runs(model: Model, device: torch.device, precision: str, why: str) -> tuple[str, str]:
+    try:
+        with model.open(Settings(str(device), precision)):
+            return precision, why
+    except CannotRun as error:
+        return "fp32", f"{precision} does not work: {error}"
+
+
+def fast_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware (AMX-BF16 or AVX512-BF16)."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    checks = (getattr(torch.cpu, "_is_amx_tile_supported", None), getattr(torch.cpu, "_is_avx512_bf16_supported", None))
+    if any(check is not None and check() for check in checks):
+        return True
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tuple[int, dict[int, float]]:
+    """The smallest chunk that no larger one beats by more than 3%, among sizes that the work can fill."""
+    sizes: tuple[int, ...] = _CUDA_ROWS if session.device.type == "cuda" else _CPU_ROWS
+    sizes = tuple(size for size in sizes if size // 2 < max(expected, 1)) or sizes[:1]
+    best, seen = sizes[0], dict[int, float]()
+    left = _BUDGET
+    for size in sizes:
+        if left <= 0:
+            break
+        begun = time.perf_counter()
+        try:
+            (seconds,) = _seconds([session], kind, size, targets, _BUDGET / len(sizes))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        seen[size] = size / seconds
+        left -= time.perf_counter() - begun
+        if seen[size] > _WORTH * seen[best]:
+            best = size
+    if len(seen) == 1 and left <= 0:
+        # Too slow a model or too busy a machine to search: the size that was best or close to it wherever it was seen.
+        best = min(_PREDICT_ROWS, sizes[-1])
+    return best, seen
+
+
+def _seconds(sessions: Sequence[Session], kind: str, rows: int, targets: int, budget: float) -> list[float]:
+    """Seconds of one call per session: the fastest of two to seven, taken in turns after a warm-up.
+
+    The fastest, because other work on the machine only ever adds time; in turns, so that it adds to all alike.
+    """
+    calls: list[Callable[[], object]] = []
+    for session in sessions:
+        inputs, wanted = _noise(session, rows), _targets(session, rows, targets)
+        calls.append(partial(session.read, _PROBES[kind], inputs, wanted))
+    begun = time.perf_counter()
+    for call, session in zip(calls, sessions, strict=True):
+        _timed(call, session.device)
+    times: list[list[float]] = []
+    while len(times) < 2 or (len(times) < 7 and time.perf_counter() - begun < budget):
+        times.append([_timed(call, session.device) for call, session in zip(calls, sessions, strict=True)])
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def _noise(session: Session, rows: int) -> Tensor:
+    """Inputs that are not zero: arithmetic on zeros and denormals has speeds of its own. No generator is touched."""
+    preprocess = session.model.preprocess
+    shape = (rows, preprocess.channels, *preprocess.size)
+    count = rows * preprocess.channels * preprocess.size[0] * preprocess.size[1]
+    waves = torch.sin(torch.arange(count, dtype=torch.float32) * 0.7)
+    return waves.reshape(shape).to(session.device, session.dtype)
+
+
+def _targets(session: Session, rows: int, targets: int) -> Tensor:
+    return (torch.arange(targets) % session.classes_out).expand(rows, targets).contiguous().to(session.device)
+
+
+def _eager(settings: Settings) -> Settings:
+    return Settings(settings.device, settings.precision, False, settings.rows, settings.threads)

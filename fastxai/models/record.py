@@ -1,0 +1,108 @@
+"""Recording layers in a forward pass, so that gradients of its scores reach them and nothing before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastxai.errors import ArgumentError
+from fastxai.models.outputs import first_tensor, with_first_tensor
+from fastxai.models.probes import Recording
+
+
+class Recorder:
+    """Hooks on named layers for the length of a `with` block around one forward pass.
+
+    The first layer that runs gives a leaf of the graph: with frozen parameters and an input without gradient there
+    is no graph before it. What goes on through
+    the model is a clone, so an in-place ReLU behind the layer does not write into the recording. A layer that runs
+    more than once is recorded the last time. layers: name -> whether it gives [B, h, w, D] (as Swin's do), which is
+    turned into [B, D, h, w] in the recording.
+    """
+
+    def __init__(self, module: nn.Module, layers: Mapping[str, bool]) -> None:
+        parts = dict(module.named_modules())
+        for name in layers:
+            if name not in parts:
+                raise ArgumentError(f"layer must be a layer of the model, got {name!r}")
+        self._parts = {name: parts[name] for name in layers}
+        self._positions_first = dict(layers)
+        self._found: dict[str, Tensor] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Recorder:
+        for name, part in self._parts.items():
+            self._handles.append(part.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def check(self, logits: Tensor) -> None:
+        """Every layer must have run and given feature maps; one of them at least must have led to the scores."""
+        for name in self._parts:
+            if name not in self._found:
+                raise ArgumentError(f"layer must run in the model's forward pass, got {name!r}, which did not")
+            if self._found[name].ndim != 4:
+                shape = list(self._found[name].shape)
+                raise ArgumentError(f"layer must give feature maps [B, D, h, w], got {name!r}, which gives {shape}")
+        if not logits.requires_grad:
+            raise _leads_nowhere(next(iter(self._parts)))
+
+    def recordings(self, scores: Tensor, scale: float) -> dict[str, Recording]:
+        """Gradients of scores [P, K] with respect to every layer; frees the graph. `scale` is divided out again."""
+        names = list(self._parts)
+        outputs = [self._found[name] for name in names]
+        self._found.clear()
+        count = scores.shape[1]
+        gradients = [
+            torch.empty((output.shape[0], count, *output.shape[1:]), dtype=torch.float32, device=output.device)
+            for output in outputs
+        ]
+        for k in range(count):
+            found = torch.autograd.grad(
+                scores[:, k].sum(),
+                outputs,
+                torch.full_like(scores[0, 0], scale),
+                retain_graph=k < count - 1,
+                allow_unused=True,
+            )
+            for name, into, gradient in zip(names, gradients, found, strict=True):
+                if gradient is None:
+                    raise _leads_nowhere(name)
+                into[:, k].copy_(gradient)
+        if scale != 1.0:
+            for into in gradients:
+                into.div_(scale)
+        found_maps = {}
+        for name, output, gradient in zip(names, outputs, gradients, strict=True):
+            activation = output.detach().float()
+            if self._positions_first[name]:
+                activation, gradient = activation.movedim(-1, 1), gradient.movedim(-1, 2)
+            found_maps[name] = Recording(activation.contiguous(), gradient.contiguous())
+        return found_maps
+
+    def _hook(self, name: str) -> Any:
+        def hook(part: nn.Module, arguments: Any, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None:
+                raise ArgumentError(f"layer must return a tensor, got {name!r}, which returns {type(output).__name__}")
+            # Behind an earlier recorded layer there is a graph already: cutting it here would take that layer's
+            # gradient away.
+            recorded = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            self._found[name] = recorded
+            return with_first_tensor(output, tensor, recorded.clone())
+
+        return hook
+
+
+def _leads_nowhere(name: str) -> ArgumentError:
+    return ArgumentError(f"layer must give what the scores are computed from, got {name!r}, whose first output is not")

@@ -1,0 +1,204 @@
+"""`Session`: a model at work. The only place that runs one, and that knows precision, memory format and hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fastxai.errors import ArgumentError, CannotRun
+from fastxai.models.backward import FrozenBackward
+from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
+from fastxai.models.layers import Layers
+from fastxai.models.outputs import find_logits
+from fastxai.models.prepare import private_copy
+from fastxai.models.probes import InputGradients, Prediction, Probe, Reading, Recording, Scores
+from fastxai.models.record import Recorder
+from fastxai.types import Settings
+
+if TYPE_CHECKING:
+    from fastxai.models.model import Model
+
+# Gradients of fp16 activations underflow below 6e-8; a constant power of two moves them up and is divided out
+# exactly. Static, because a scale that reacts to the numbers would make results depend on their neighbours.
+_FP16_SCALE = 1024.0
+
+
+class Session:
+    """A private copy of a model, frozen, in evaluation mode, on its device and in its precision.
+
+        with model.open(settings) as session:
+            reading = session.read(Scores(), inputs, targets)
+
+    `dtype`: what inputs should have (others are converted). `classes_out`: scores a row. While it is open, float32
+    products are exact (no TF32) and torch uses `settings.threads` threads if that is not 0.
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.device = find_device(settings.device)
+        check_precision(settings.precision, self.device)
+        self.dtype = DTYPES[settings.precision]
+        self._scale = _FP16_SCALE if settings.precision == "fp16" else 1.0
+        self._frozen_backward = self.device.type == "cpu"
+        self._stack = ExitStack()
+        self._module: nn.Module | None = None
+        self._forward: Callable[[Tensor], Any] | None = None
+        self._layers: Layers | None = None
+        self._expand = self._mutates = False
+        self._outputs = 0
+
+    def __enter__(self) -> Session:
+        with ExitStack() as stack:
+            stack.enter_context(exact_float32())
+            if self.settings.threads:
+                stack.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(self.settings.threads)
+            self._module = self._forward = private_copy(self.model.module, self.device, self.dtype)
+            stack.callback(self._forget)
+            self._try_out()
+            if self.settings.compile:
+                check_compiler(self.device)
+                self._forward = torch.compile(self._module, dynamic=False)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def classes_out(self) -> int:
+        """Scores a row, known while the session is open."""
+        self._opened()
+        return self._outputs
+
+    def predict(self, inputs: Tensor, layers: Sequence[str] = ()) -> Prediction:
+        """One forward pass over inputs [P, C, H, W]; records the outputs of `layers` on its way.
+
+        Without layers no graph is built. With them the graph begins at the first of them and is freed when
+        `Prediction.recordings(targets)` was read. Always eager: hooks do not go with compiled code.
+        """
+        module = self._opened()
+        if not layers:
+            with torch.inference_mode():
+                logits = self._run(module, inputs)
+            return Prediction(logits.clone(), lambda targets: {})  # a clone made out here is a normal tensor
+        traced = self._traced()
+        recorder = Recorder(module, {name: traced.positions_first(name) for name in layers})
+        with recorder, torch.enable_grad():
+            logits = self._run(module, self._ready(inputs).detach())
+        recorder.check(logits)
+
+        def record(targets: Tensor) -> Mapping[str, Recording]:
+            return recorder.recordings(logits.gather(1, targets.to(self.device)), self._scale)
+
+        return Prediction(logits.detach(), record)
+
+    def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
+        """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""
+        self._opened()
+        targets = targets.to(self.device)
+        if isinstance(probe, Scores):
+            return self._scores(probe, inputs, targets)
+        if isinstance(probe, InputGradients):
+            return self._gradients(inputs, targets)
+        raise ArgumentError(f"probe must be Scores or InputGradients, got {probe!r}")
+
+    def cam_layer(self) -> str:
+        """The name of the last layer with feature maps, found from one traced forward pass.
+
+        `ArgumentError` where there is none, as in transformers; it lists the layers that could be named instead.
+        """
+        return self._traced().automatic()
+
+    def check_layer(self, name: str) -> str:
+        """`name` if that layer gives feature maps [B, D, h, w] in a forward pass; else `ArgumentError` with others."""
+        return self._traced().check(name)
+
+    def _scores(self, probe: Scores, inputs: Tensor, targets: Tensor) -> Reading:
+        with torch.inference_mode():
+            logits = self._run(self._forward, inputs).float()
+            scores = self.model.probabilities(logits) if probe.kind == "probability" else logits
+            gathered = scores.gather(1, targets)
+        return Reading(gathered.clone())  # a normal tensor: those of inference mode cannot be used with autograd
+
+    def _gradients(self, inputs: Tensor, targets: Tensor) -> Reading:
+        rows, count = targets.shape
+        leaf = self._ready(inputs).detach().requires_grad_()
+        out = torch.empty((rows, count, *inputs.shape[1:]), dtype=torch.float32, device=self.device)
+        with torch.enable_grad():
+            # Eager, also with compile: K targets walk one graph K times, which compiled backward passes refuse, and
+            # compiling was measured to slow this probe down.
+            logits = self._run(self._module, leaf.clone() if self._mutates else leaf)
+            scores = logits.gather(1, targets)
+            for k in range(count):
+                (gradient,) = torch.autograd.grad(
+                    scores[:, k].sum(), leaf, torch.full_like(scores[0, 0], self._scale), retain_graph=k < count - 1
+                )
+                out[:, k].copy_(gradient)
+        if self._scale != 1.0:
+            out.div_(self._scale)
+        return Reading(scores.detach().float(), out)
+
+    def _run(self, forward: Callable[[Tensor], Any] | None, inputs: Tensor) -> Tensor:
+        """inputs [R, C, H, W] -> raw scores float32 [R, classes_out], within whatever gradient mode is set."""
+        assert forward is not None
+        ready = self._ready(inputs)
+        if self._mutates and not ready.requires_grad and ready.data_ptr() == inputs.data_ptr():
+            ready = ready.clone()
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            with FrozenBackward() if self._frozen_backward and torch.is_grad_enabled() else nullcontext():
+                output = forward(ready)
+        logits = find_logits(output, int(inputs.shape[0])).float()
+        return torch.cat([-logits, logits], dim=1) if self._expand else logits
+
+    def _ready(self, inputs: Tensor) -> Tensor:
+        inputs = inputs.to(self.device, self.dtype, non_blocking=True)
+        return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+    def _try_out(self) -> None:
+        """One forward pass of two grey pictures before any work: how many scores, and does it write on its input?"""
+        probe = self._blank(2)
+        with torch.no_grad():
+            try:
+                logits = self._run(self._module, probe)
+            except ArgumentError:
+                raise
+            except Exception as error:
+                raise CannotRun(
+                    f"model {self.model.name} failed on a batch {list(probe.shape)} in {self.settings.precision} "
+                    f"on {self.device}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                ) from error
+        self._mutates = probe._version > 0
+        names, found = self.model.classes, int(logits.shape[1])
+        if found == 1 and self.model.output == "softmax":
+            raise ArgumentError("output must be sigmoid or logits for a module with one score, got 'softmax'")
+        self._expand = found == 1 and names is not None and len(names) == 2 and self.model.output == "sigmoid"
+        self._outputs = 2 if self._expand else found
+        if names is not None and len(names) != self._outputs:
+            raise ArgumentError(f"classes must be as many as the module's scores, got {len(names)} names for {found}")
+
+    def _blank(self, rows: int) -> Tensor:
+        shape = (rows, self.model.preprocess.channels, *self.model.preprocess.size)
+        return self._ready(torch.zeros(shape, device=self.device))
+
+    def _traced(self) -> Layers:
+        module = self._opened()
+        if self._layers is None:
+            with torch.no_grad():
+                self._layers = Layers.trace(module, lambda: self._run(module, self._blank(1)))
+        return self._layers
+
+    def _opened(self) -> nn.Module:
+        if self._module is None:
+            raise RuntimeError("session is not open: use it as 'with model.open(settings) as session'")
+        return self._module
+
+    def _forget(self) -> None:
+        self._module = self._forward = self._layers = None

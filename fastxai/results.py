@@ -1,0 +1,267 @@
+"""Explanations in hand: what `explain` returns, and what a run reader gives for any slice of a run.
+
+Everything is a CPU torch tensor with the images on the first axis; failed images have rows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from fastxai import masks
+from fastxai.errors import ArgumentError
+from fastxai.measures import Agreement, compare_masks, join_agreements
+from fastxai.types import ExplainedBatch, Preprocess, Settings, Status
+
+if TYPE_CHECKING:
+    from fastxai.explainers import Explainer
+
+
+SLICE = 64  # images of a run in memory at a time
+
+
+@dataclass(frozen=True, repr=False)
+class MethodResult:
+    """One method's results: the fields of its explainer as attributes (`maps` [N, K, H, W] and more).
+
+    segments int32 [N, H, W] and counts int64 [N], where the method works on superpixels.
+    """
+
+    explainer: Explainer
+    data: Mapping[str, Tensor]
+    segments: Tensor | None = None
+    counts: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in self.data:
+            raise AttributeError(f"{self.explainer.name!r} has no {name!r}: it has {', '.join(self.data)}")
+        return self.data[name]
+
+    def __len__(self) -> int:
+        return int(next(iter(self.data.values())).shape[0])
+
+    def __getitem__(self, index: int | slice) -> MethodResult:
+        """One image (its axis is gone) or a slice of images."""
+        data = {name: value[index] for name, value in self.data.items()}
+        segments = None if self.segments is None else self.segments[index]
+        return replace(self, data=data, segments=segments, counts=None if self.counts is None else self.counts[index])
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.data.items())
+        return f"<{self.explainer.name}: {shapes}>"
+
+    def mask(self, *, top_segments: int | None = None, top_fraction: float | None = None) -> Tensor:
+        """The map made binary, bool [N, K, H, W] (or [K, H, W] for one image), by one of two rules.
+
+        top_segments: the segments with the largest positive weight, at most that many (fewer where fewer are
+        positive). top_fraction: exactly that share of pixels by rank, ties by raster order.
+        """
+        if (top_segments is None) == (top_fraction is None):
+            raise ArgumentError("mask must be given top_segments or top_fraction, one of them")
+        if top_fraction is not None:
+            return masks.top_fraction(self.maps, top_fraction)
+        if self.segments is None or "weights" not in self.data:
+            raise ArgumentError(f"top_segments must be used with a method on superpixels, got {self.explainer.name!r}")
+        assert top_segments is not None
+        return masks.top_segments(self.weights, self.segments, top_segments)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds and rows that one method took, set-up and calibration aside."""
+
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What one call of `run` did: images explained and failed, images found done, and where the seconds went.
+
+    seconds: wall time from the first picture to the last closed shard; calibration_seconds came before it.
+    """
+
+    images: int
+    failed: int
+    skipped: int
+    seconds: float
+    calibration_seconds: float
+    timings: Mapping[str, Timing]
+    settings: Settings
+
+
+@dataclass(frozen=True, repr=False)
+class Found:
+    """Explanations of N images. `found["lime"]` is one method's `MethodResult`.
+
+    images uint8 [N, C, H, W]; predictions int32 [N, 5] (-1 beyond the model's classes); probabilities float32 [N, 5];
+    targets int64 [N, K]; status uint8 [N] (`fastxai.types.Status`); errors: reasons, "" where fine; sizes int32
+    [N, 2] original H, W; crops float32 [N, 4] left, top, right, bottom in the original; labels int64 [N], -1 without.
+    """
+
+    ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    status: Tensor
+    errors: tuple[str, ...]
+    sizes: Tensor
+    crops: Tensor
+    labels: Tensor
+    images: Tensor | None
+    predictions: Tensor
+    probabilities: Tensor
+    targets: Tensor
+    methods: Mapping[str, MethodResult]
+    preprocess: Preprocess
+    seed: int
+    class_names: tuple[str, ...] | None = None
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, name: str) -> MethodResult:
+        if name not in self.methods:
+            raise ArgumentError(f"method must be one of {', '.join(self.methods) or '(none)'}, got {name!r}")
+        return self.methods[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.methods)
+
+    def __repr__(self) -> str:
+        failed = len(self.failures)
+        return f"<Found: {len(self)} images ({failed} failed), methods {', '.join(self.methods)}>"
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Ids of the failed images and their reasons."""
+        return {i: e for i, s, e in zip(self.ids, self.status.tolist(), self.errors, strict=True) if s != Status.OK}
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, or its number where the model has no names."""
+        named = self.class_names is not None and 0 <= index < len(self.class_names)
+        return self.class_names[index] if named and self.class_names is not None else str(index)
+
+
+def collect(
+    batches: Sequence[ExplainedBatch],
+    explainers: Sequence[Explainer],
+    *,
+    preprocess: Preprocess,
+    seed: int,
+    class_names: tuple[str, ...] | None,
+    timings: Mapping[str, Timing] | None = None,
+) -> Found:
+    """Join batches into one `Found`; ragged segment axes are padded with NaN to the longest."""
+    if not batches:
+        raise ArgumentError("images must hold at least one image, got none")
+    images = [batch.images for batch in batches]
+    methods = {}
+    for explainer in explainers:
+        joined = _join_methods([batch.methods[explainer.name] for batch in batches], [len(image) for image in images])
+        data = {f.name: joined[f.name] for f in explainer.fields() if f.name in joined}
+        methods[explainer.name] = MethodResult(explainer, data)
+        for segmenter in explainer.segmenters()[:1]:
+            parts = [image.segments[segmenter.key] for image in images]
+            labels, counts = torch.cat([part.labels for part in parts]), torch.cat([part.counts for part in parts])
+            methods[explainer.name] = MethodResult(explainer, data, labels, counts)
+    return Found(
+        ids=tuple(i for image in images for i in image.ids),
+        digests=tuple(d for image in images for d in image.digests),
+        status=torch.tensor([int(s) for image in images for s in image.status], dtype=torch.uint8),
+        errors=tuple(e for image in images for e in image.errors),
+        sizes=torch.cat([image.sizes for image in images]),
+        crops=torch.cat([image.crops for image in images]),
+        labels=torch.cat([image.labels for image in images]),
+        images=torch.cat([image.pixels for image in images]),
+        predictions=torch.cat([batch.classes for batch in batches]),
+        probabilities=torch.cat([batch.probabilities for batch in batches]),
+        targets=torch.cat([batch.targets for batch in batches]),
+        methods=methods,
+        preprocess=preprocess,
+        seed=seed,
+        class_names=class_names,
+        timings=dict(timings or {}),
+    )
+
+
+def _join_methods(parts: Sequence[Mapping[str, Tensor]], lengths: Sequence[int]) -> dict[str, Tensor]:
+    """Join the fields of one method. A batch without a readable picture has none: its rows are empty."""
+    templates = {name: value for part in parts for name, value in part.items()}
+    return {
+        name: _join(
+            [
+                part[name] if name in part else _empty(template, length)
+                for part, length in zip(parts, lengths, strict=True)
+            ]
+        )
+        for name, template in templates.items()
+    }
+
+
+def _empty(template: Tensor, length: int) -> Tensor:
+    value = float("nan") if template.is_floating_point() else -1
+    return template.new_full((length, *template.shape[1:]), value)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate along images; the last axis may be ragged (segments) and is padded with NaN."""
+    if parts[0].dim() == 1:
+        return torch.cat(list(parts))
+    width = max(part.shape[-1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[-1]), value=float("nan")) for part in parts])
+
+
+class Readable(Protocol):
+    """A run: more images than fit in memory, read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int, *, methods: Sequence[str] | None = None) -> Found:
+        """Images start..stop as results in hand."""
+
+
+def agreement(
+    source: Found | Readable,
+    first: str,
+    second: str,
+    *,
+    top_segments: int = 10,
+    top_fraction: float = 0.2,
+    target: int = 0,
+) -> Agreement:
+    """IoU and Dice of two methods' masks, per image, mean and bootstrap interval; of results in hand or of a run.
+
+    Methods on superpixels are made binary by their `top_segments` most positive segments, the others by their top
+    share of pixels `top_fraction`. `target` picks one of the K explained classes. Failed images are left out.
+    """
+    if not len(source):
+        raise ArgumentError("agreement must be asked for at least one image, got none")
+    if isinstance(source, Found):
+        parts: Iterable[Found] = [source]
+    else:
+        stops = range(SLICE, len(source) + SLICE, SLICE)
+        parts = (source.read(stop - SLICE, min(stop, len(source)), methods=(first, second)) for stop in stops)
+    return join_agreements([_agreement(part, first, second, top_segments, top_fraction, target) for part in parts])
+
+
+def _agreement(found: Found, first: str, second: str, top_segments: int, top_fraction: float, target: int) -> Agreement:
+    if not 0 <= target < found.targets.shape[1]:
+        raise ArgumentError(f"target must be between 0 and {found.targets.shape[1] - 1}, got {target}")
+    good = (found.status == int(Status.OK)).nonzero().flatten()
+    sides = []
+    notes = [""] * len(good)
+    for name in (first, second):
+        result = found[name]
+        if result.segments is not None and "weights" in result.data:
+            sides.append(result.mask(top_segments=top_segments)[good, target])
+            for place, positive in enumerate(masks.positive_segments(result.weights[good, target]).tolist()):
+                if positive < top_segments:
+                    notes[place] = f"{name}: only {positive} of {top_segments} segments are positive"
+        else:
+            sides.append(result.mask(top_fraction=top_fraction)[good, target])
+    ids = [found.ids[i] for i in good.tolist()]
+    return compare_masks(ids, first, second, sides[0], sides[1], notes=notes)

@@ -1,0 +1,156 @@
+"""run.json: what a run is, written once before its first shard."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import h5py
+import numpy as np
+import torch
+
+from fastxai._version import __version__
+from fastxai.errors import ArgumentError, CannotRun, SchemaError
+from fastxai.store.files import PART, commit_file, reason
+from fastxai.store.schema import SCHEMA, RunConfig, check_same, settings_from_dict, settings_to_dict
+from fastxai.types import Settings
+
+RUN_JSON = "run.json"
+SHARDS = "shards"
+_LOCK = "run.lock"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of run.json. `source` says in words where the images came from."""
+
+    config: RunConfig
+    settings: Settings
+    source: str = ""
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of run.json, for people too: indented, the schema first."""
+        data = {
+            "schema": SCHEMA,
+            "program": "fastxai",
+            "created": self.created,
+            "source": self.source,
+            "fingerprint": self.config.model["fingerprint"],
+            "seed": self.config.seed,
+            "configuration": self.config.to_dict(),
+            "settings": settings_to_dict(self.settings),
+            "versions": dict(self.versions),
+        }
+        return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str, where: object) -> Manifest:
+        """Read the text of run.json; `SchemaError` names `where` for a newer schema or a damaged text."""
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise SchemaError(f"{where} does not describe a run: it is damaged, or of another program") from error
+        check_schema(schema, where)
+        try:
+            return Manifest(
+                config=RunConfig.from_dict(data["configuration"]),
+                settings=settings_from_dict(data["settings"]),
+                source=str(data["source"]),
+                created=str(data["created"]),
+                versions=dict(data["versions"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SchemaError(f"{where} is damaged: {type(error).__name__} {error}") from error
+
+
+def check_schema(found: Any, where: object) -> None:
+    """Refuse files of a newer schema, and what is no schema."""
+    if isinstance(found, bool) or not hasattr(found, "__index__") or found < 1:
+        raise SchemaError(f"{where} has no schema that can be read, got {found!r}")
+    if found > SCHEMA:
+        raise SchemaError(f"{where} has schema {found}, this version reads up to {SCHEMA}: update fastxai")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes and stores."""
+    return {
+        "fastxai": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
+        "hdf5": h5py.version.hdf5_version,
+        "python": platform.python_version(),
+    }
+
+
+def now() -> str:
+    """The date in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a run was begun in `folder`."""
+    return (Path(folder) / RUN_JSON).is_file()
+
+
+def check_out(folder: str | Path) -> None:
+    """Raise `ArgumentError` unless `folder` is new, empty or a run. Writes nothing."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"out must be a folder, got the file {str(folder)!r}")
+    if folder.is_dir() and not is_run(folder):
+        ours = {RUN_JSON + PART, _LOCK, SHARDS}
+        other = sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
+        if other:
+            held = f"{str(folder)!r}, which holds {other[0]!r} and no {RUN_JSON}"
+            raise ArgumentError(f"out must be a new or empty folder, or a run, got {held}")
+
+
+def create_run(folder: str | Path, config: RunConfig, settings: Settings, source: str = "") -> Manifest:
+    """Begin a run in `folder`, or join the run that is there; returns what holds from now on.
+
+    A run that is there keeps its settings, which the caller must follow. Raises `RunMismatch` (the difference named)
+    for a run with another configuration, `ArgumentError` for a folder with other things in it, `CannotRun` where the
+    folder cannot be written.
+    """
+    folder = Path(folder)
+    check_out(folder)
+    try:
+        (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+        # Two workers may begin one run at the same time: the second one joins.
+        with filelock.FileLock(folder / _LOCK, timeout=60):
+            if is_run(folder):
+                manifest = read_manifest(folder)
+                check_same(folder, manifest.config, config)
+                return manifest
+            manifest = Manifest(config, settings, source, now(), versions())
+            commit_file(folder / RUN_JSON, manifest.to_json().encode())
+            return manifest
+    except filelock.Timeout as error:
+        raise CannotRun(f"{folder} is locked by another program: it holds {_LOCK}") from error
+    except OSError as error:
+        raise CannotRun(f"{folder} cannot be written: {reason(error)}") from error
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """What run.json says; `ArgumentError` for a folder that is not a run."""
+    folder = Path(folder)
+    if not is_run(folder):
+        raise ArgumentError(f"RUN must be a folder with a {RUN_JSON}, got {str(folder)!r}")
+    path = folder / RUN_JSON
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CannotRun(f"{path} cannot be read: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{path} does not describe a run: it is damaged, or of another program") from error
+    return Manifest.from_json(text, path)

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+
+import fastxai as fx
+from fastxai.errors import ArgumentError
+from fastxai.explainers import EXPLAINERS, Lime
+
+
+def test_an_additive_model_is_recovered(linear, noise_pictures):
+    """Scores are linear in the pixels, so a segment's weight is the change that its pixels make against black."""
+    pictures = noise_pictures(3)
+    lime = Lime(samples=400, segments=fx.Grid(4, 4), explains="logit", alpha=1e-6)
+    found = fx.explain(linear, pictures, lime, targets=[[0, 1]] * 3)["lime"]
+    x = pictures.double() / 255 / torch.tensor([0.2, 0.25, 0.3]).double().reshape(3, 1, 1)
+    effect = (x[:, None] * linear.module.weight.detach().double()).sum(2)  # [N, K, H, W]
+    segments = found.segments.long()
+    for image in range(3):
+        for cell in range(16):
+            wanted = effect[image, :, segments[image] == cell].sum(-1)
+            # float32 scores of size 1 carry 1e-6, and the ridge shrinks by alpha / sum(w z) ~ 1e-6
+            np.testing.assert_allclose(found.weights[image, :, cell].numpy(), wanted.numpy(), atol=2e-4)
+    assert found.score.min() > 0.99999
+    whole = (linear.module(((pictures / 255.0) - torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1))
+             / torch.tensor([0.2, 0.25, 0.3]).reshape(3, 1, 1))).detach()  # fmt: skip
+    np.testing.assert_allclose(found.local_pred.numpy(), whole.numpy(), atol=2e-4)
+
+
+def test_maps_paint_the_weights(convolutional, noise_pictures):
+    found = fx.explain(convolutional, noise_pictures(2), Lime(samples=30, segments="grid:rows=3,columns=2"))["lime"]
+    for image in range(2):
+        painted = found.weights[image, 0][found.segments[image].long()]
+        assert torch.equal(found.maps[image, 0], painted)
+
+
+def test_hidden_segments_show_the_fill(photos):
+    crop = torch.from_numpy(np.ascontiguousarray(photos["coffee"][:24, :24].transpose(2, 0, 1)))
+    labels = torch.from_numpy(fx.Grid(2, 2).label(np.zeros((24, 24, 3), np.uint8), "x"))
+    for fill in ("black", "mean", (10, 200, 30)):
+        lime = Lime(samples=40, segments=fx.Grid(2, 2), fill=fill)
+        copies = lime.perturbed(crop, labels, "d" * 32, 0, 8)
+        assert torch.equal(copies[0], crop)  # row 0 keeps everything
+        kept = fx_unpacked(lime, copies.shape[0])
+        for row in range(8):
+            for cell in range(4):
+                inside = labels == cell
+                shown = copies[row][:, inside]
+                if kept[row, cell]:
+                    assert torch.equal(shown, crop[:, inside])
+                elif fill == "mean":
+                    assert torch.equal(
+                        shown, crop[:, inside].double().mean(1).to(torch.uint8)[:, None].expand_as(shown)
+                    )
+                else:
+                    colour = torch.tensor([0, 0, 0] if fill == "black" else fill, dtype=torch.uint8)
+                    assert torch.equal(shown, colour[:, None].expand_as(shown))
+
+
+def fx_unpacked(lime, rows):
+    from fastxai import ops
+
+    return ops.unpack(lime.coalitions(["d" * 32], torch.tensor([4]), 0, rows)[0], 4)
+
+
+def test_ready_model_input_gives_the_same(convolutional, noise_pictures):
+    pictures = noise_pictures(2)
+    pre = convolutional.preprocess
+    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (pre.mean, pre.std))
+    lime = Lime(samples=40, segments=fx.Grid(3, 3), sampling="lime")
+    plain = fx.explain(convolutional, pictures, lime)["lime"]
+    ready = fx.explain(convolutional, (pictures / 255 - mean) / std, lime, normalized=True)["lime"]
+    assert torch.equal(plain.weights, ready.weights)
+
+
+def test_configuration_prints_and_round_trips():
+    lime = Lime(samples=10, fill=(1, 2, 3), segments="slic:segments=9", name="other")
+    assert EXPLAINERS.from_dict(lime.to_dict()) == lime
+    assert EXPLAINERS.parse("lime:samples=10,fill=[1,2,3],segments=slic(segments=9),name=other") == lime
+    assert "samples=10" in repr(lime)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 1}, "samples must be at least 2, got 1"),
+        ({"samples": 2.5}, "samples must be a whole number"),
+        ({"kernel_width": 0}, "kernel_width must be a number above 0"),
+        ({"alpha": -1.0}, "alpha must be a number above 0"),
+        ({"fill": "white"}, "fill must be"),
+        ({"fill": (1, 2, 300)}, "fill must be"),
+        ({"sampling": "sobol"}, "sampling must be one of bernoulli, lime"),
+        ({"explains": "loss"}, "explains must be one of probability, logit"),
+        ({"name": "My Lime"}, "name must be lower-case"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        Lime(**options)
+
+
+def test_a_fill_of_another_number_of_channels_is_refused(linear, noise_pictures):
+    with pytest.raises(ArgumentError, match="fill must have 3 channels"):
+        fx.explain(linear, noise_pictures(1), Lime(fill=(1,)))

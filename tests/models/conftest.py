@@ -1,0 +1,61 @@
+"""Small networks, each with one property that a session has to cope with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastxai.models import Model
+from fastxai.types import Preprocess
+
+
+class Net(nn.Module):
+    """conv, norm, in-place ReLU, a strided depthwise conv, a head that nothing in a forward pass uses, scores."""
+
+    def __init__(self, channels: int = 3, classes: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.conv = nn.Conv2d(channels, 8, 3, padding=1)
+            self.norm = nn.BatchNorm2d(8)
+            self.relu = nn.ReLU(inplace=True)
+            self.depthwise = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8)
+            self.last = nn.Conv2d(8, 12, 3, padding=1)
+            self.act = nn.ReLU(inplace=True)
+            self.unused = nn.Conv2d(3, 4, 1)
+            self.head = nn.Linear(12, classes)
+            self.norm.running_mean.uniform_(-0.3, 0.3)
+            self.norm.running_var.uniform_(0.5, 2.0)
+            self.norm.weight.data.uniform_(0.5, 1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.relu(self.norm(self.conv(x))))
+        return self.head(self.act(self.last(x)).mean(dim=(2, 3)))
+
+
+@pytest.fixture(scope="session")
+def net() -> type[Net]:
+    return Net
+
+
+@pytest.fixture(scope="session")
+def small() -> Preprocess:
+    return Preprocess((20, 20), 20, "bilinear", (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture(scope="session")
+def wrap(small: Preprocess) -> Callable[..., Model]:
+    """`wrap(module, ...)`: a CPU model of 20x20 inputs."""
+
+    def make(module: nn.Module, *arguments: object, **options: object) -> Model:
+        return Model(module, options.pop("preprocess", small), *arguments, device="cpu", **options)
+
+    return make
+
+
+@pytest.fixture
+def rows() -> Tensor:
+    return torch.randn(6, 3, 20, 20, generator=torch.Generator().manual_seed(7))

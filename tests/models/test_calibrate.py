@@ -1,0 +1,87 @@
+"""What calibration settles, and that it honours what was asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from fastxai.errors import ArgumentError
+from fastxai.models import Session, calibrate
+from fastxai.models.calibrate import fast_bf16
+from fastxai.types import Settings
+
+module = sys.modules["fastxai.models.calibrate"]  # the package exports the function under the same name
+
+
+def test_a_small_model(wrap: Any, net: Any):
+    state = torch.get_rng_state()
+    settings = calibrate(wrap(net()), kinds={"scores": 1000, "gradients": 20}, targets=2, layers=("last",))
+    assert settings.device == "cpu"
+    assert settings.precision in ("fp32", "bf16")
+    assert settings.compile is False
+    assert settings.rows["predict"] == 8
+    assert settings.rows["scores"] in (4, 8, 16, 32)
+    assert settings.rows["gradients"] in (4, 8, 16, 32)
+    assert settings.threads == torch.get_num_threads()
+    assert set(settings.reasons) == {"device", "precision", "compile", "threads", "rows"}
+    assert all(settings.reasons.values())
+    assert torch.equal(torch.get_rng_state(), state), "calibrating must not move the caller's generator"
+    with wrap(net()).open(settings) as session:
+        assert isinstance(session, Session)
+
+
+def test_what_was_asked_for_is_honoured(wrap: Any, net: Any):
+    for precision in ("fp32", "bf16"):
+        settings = calibrate(wrap(net(), precision=precision, compile=False), kinds={})
+        assert (settings.precision, settings.reasons["precision"]) == (precision, "as asked")
+    assert calibrate(wrap(net(), precision="fp32", compile=True), kinds={}).compile is True
+
+
+def test_chunks_are_no_larger_than_the_work(wrap: Any, net: Any):
+    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 3, "gradients": 5})
+    assert settings.rows["scores"] == 4
+    assert settings.rows["gradients"] <= 8
+
+
+@pytest.mark.parametrize(
+    ("speeds", "chosen"),
+    [
+        ({4: 100, 8: 200, 16: 202, 32: 204}, 8),  # larger ones are not 3% faster
+        ({4: 100, 8: 101, 16: 102, 32: 120}, 32),
+        ({4: 100, 8: 120, 16: 130, 32: 90}, 16),
+    ],
+)
+def test_the_smallest_chunk_that_is_about_as_fast(
+    monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any, speeds: dict[int, float], chosen: int
+):
+    monkeypatch.setattr(module, "_seconds", lambda sessions, kind, rows, *_: [rows / speeds[rows]])
+    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 1000})
+    assert settings.rows["scores"] == chosen
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(1.05, "fp32"), (1.5, "bf16")])
+def test_bf16_is_taken_where_it_is_measured_to_pay(
+    monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any, ratio: float, chosen: str
+):
+    seconds = {torch.float32: ratio, torch.bfloat16: 1.0}
+    monkeypatch.setattr(module, "fast_bf16", lambda: True)
+    monkeypatch.setattr(module, "_seconds", lambda sessions, *_: [seconds[session.dtype] for session in sessions])
+    settings = calibrate(wrap(net()), kinds={"scores": 4})
+    assert settings.precision == chosen
+    assert f"{ratio:.2f}x" in settings.reasons["precision"]
+    monkeypatch.setattr(module, "fast_bf16", lambda: False)
+    assert calibrate(wrap(net()), kinds={"scores": 4}).precision == "fp32"
+
+
+def test_unknown_kinds_and_layers_are_refused(wrap: Any, net: Any):
+    with pytest.raises(ArgumentError, match="kinds must be of scores, gradients, got 'tangents'"):
+        calibrate(wrap(net()), kinds={"tangents": 4})
+    with pytest.raises(ArgumentError, match="'nowhere'"):
+        calibrate(wrap(net(), precision="fp32"), kinds={}, layers=("nowhere",))
+    assert isinstance(fast_bf16(), bool)
+    assert calibrate(wrap(net(), precision="fp32"), kinds={}) == Settings(
+        "cpu", "fp32", False, threads=torch.get_num_threads()
+    )
