@@ -6,6 +6,7 @@ memory is flat however long the run.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -32,7 +33,7 @@ from fastxai.types import ExplainedBatch, ImageBatch, Progress, Settings, Status
 OnProgress = Callable[[Progress], None]
 
 WORKERS = 2  # threads that decode, and threads that segment
-BATCH = 16  # pictures that are in the engine together
+BATCH = 8  # pictures that are in the engine together: one prediction chunk
 
 
 def explain(
@@ -132,7 +133,7 @@ def run(
         )  # refuses another configuration; keeps the settings that are there
         done = open_run(out).done()
     else:
-        manifest = create_run(out, config, settings or job.calibrate(len(job.source)), source=repr(job.source))
+        manifest = create_run(out, config, settings or job.calibrate(len(job.source)), source=_named(source))
     calibrated = time.perf_counter()
     with (
         model.open(manifest.settings) as session,
@@ -156,6 +157,14 @@ def run(
         settings=manifest.settings,
     )
     return finished
+
+
+def _named(source: Any) -> str:
+    """Where the images came from, in words."""
+    paths = source if isinstance(source, (list, tuple)) else [source]
+    if all(isinstance(path, (str, os.PathLike)) for path in paths):
+        return ", ".join(os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths)
+    return repr(source) if isinstance(source, Source) else type(source).__name__
 
 
 def _timings(engine: Engine) -> dict[str, Timing]:

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store", default="full", choices=("full", "compact"), help="compact leaves out maps that can be rebuilt"
     )
     run.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a file (default: %(default)s)")
-    run.add_argument("--batch", type=int, default=16, metavar="N", help="images at a time (default: %(default)s)")
+    run.add_argument("--batch", type=int, default=8, metavar="N", help="images at a time (default: %(default)s)")
 
     output = parser.add_argument_group("output")
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastxai.cli import show
@@ -32,17 +32,21 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     info["bytes"] = show.size(info["bytes"])
     methods = info.pop("methods")
-    for name, value in info.items():
-        print(f"{name:14} {printable(_text(value))}")
-    for method in methods:
-        print(f"{'method':14} {printable(_text(method))}")
+    for name, value in [*info.items(), *((method.pop("name"), method) for method in methods)]:
+        for label, text in _lines(name, value):
+            print(f"{label:24} {printable(text)}")
     if failures:
         print()
         print(show.failures(failures, SHOWN))
     return 0
 
 
-def _text(value: Any) -> str:
+def _lines(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """A value in one line; a group as a line for its name and one for each member, indented."""
+    label = "  " * depth + name
     if not isinstance(value, Mapping):
-        return str(value)
-    return ", ".join(f"{k}=({_text(v)})" if isinstance(v, Mapping) else f"{k}={v}" for k, v in value.items())
+        yield label, str(value)
+        return
+    yield label, ""
+    for inner, member in value.items():
+        yield from _lines(inner, member, depth + 1)

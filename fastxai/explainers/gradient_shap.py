@@ -152,4 +152,6 @@ class GradientShapTask:
             high = torch.cat(self.scores["pictures"]).reshape(images, samples, -1).mean(1)
         else:
             high = self.batch.logits.gather(1, self.batch.targets)
-        return maps.sum(dim=(-2, -1)) - (high - low)
+        # One sum a map: torch adds up one lone map in another order than the maps of a batch.
+        whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])
+        return whole - (high - low)

@@ -58,7 +58,7 @@ def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layer
         said, rates = [], dict[str, float]()
         for kind, expected in kinds.items():
             rows[kind], seen = _best_rows(session, kind, expected, targets)
-            rates[kind] = seen.get(rows[kind], max(seen.values()))
+            rates[kind] = round(seen.get(rows[kind], max(seen.values())), 2)
             said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
         if said:
             reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
