@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+from torch import Tensor
+
 from fastxai.config import Config
 from fastxai.errors import ArgumentError
 from fastxai.types import Field, Preprocess, Segments
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from fastxai.models import Probe, Reading, Recording, Session
     from fastxai.segments import Segmenter
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Block:
     """Rows of one kind for the engine: R rows, those of one image in ascending ordinal.
 
-    image int64 [R]: index into the batch; ordinal int64 [R]: the row's number in its image's own sequence, from
-    which everything random about it is drawn; probe: what to read from the model; targets int64 [R, T] where a row
-    is read at other classes than its image's targets.
+    image int64 [R]: index into the batch; ordinal int64 [R]: the row's number in its image's own sequence, from which
+    everything random about it is drawn; both on the CPU whatever the device, so that reading them makes no GPU wait.
+    probe: what to read from the model; targets int64 [R, T] where a row is read at other classes than its image's.
     """
 
     image: Tensor
@@ -131,6 +131,11 @@ class Explainer(Config):
     def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
         """An optional field [N, ...] from the others, for stores that left it out. labels int32 [N, H, W]."""
         raise NotImplementedError(f"{self.method} cannot rebuild {field!r}")
+
+
+def every_row(images: int, samples: int) -> tuple[Tensor, Tensor]:
+    """image and ordinal int64 [images * samples] of rows 0..samples-1 of every image, those of one side by side."""
+    return torch.arange(images).repeat_interleave(samples), torch.arange(samples).repeat(images)
 
 
 class Done:

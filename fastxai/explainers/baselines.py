@@ -13,7 +13,7 @@ from torch import Tensor
 from fastxai import images, ops, sampling
 from fastxai.config import Config
 from fastxai.errors import ArgumentError, ArgumentTypeError
-from fastxai.explainers.base import Batch, Block
+from fastxai.explainers.base import Batch, Block, every_row
 from fastxai.models import Scores
 from fastxai.types import Preprocess, Status
 
@@ -116,7 +116,7 @@ class SharedBank:
         return self.bank[index]
 
     def block(self, targets: Tensor, samples: int) -> Block:
-        number = torch.arange(self.count, device=self.bank.device)
+        number = torch.arange(self.count)
         # One row serves all images: it is read at the targets of all of them.
         return Block(torch.zeros_like(number), number, Scores("logit"), targets.reshape(1, -1).expand(self.count, -1))
 
@@ -140,7 +140,7 @@ class PerImage:
         return self.bank[block.image]
 
     def block(self, targets: Tensor, samples: int) -> Block:
-        number = torch.arange(len(self.bank), device=self.bank.device)
+        number = torch.arange(len(self.bank))
         return Block(number, torch.zeros_like(number), Scores("logit"))
 
     def of_block(self, block: Block) -> Tensor:
@@ -166,19 +166,13 @@ class Noise:
         return (noise - self.mean) / self.std
 
     def block(self, targets: Tensor, samples: int) -> Block:
-        return Block(*every_row(self.images, samples, self.keys.device), Scores("logit"))
+        return Block(*every_row(self.images, samples), Scores("logit"))
 
     def of_block(self, block: Block) -> Tensor:
         return self.of_rows(block, block.ordinal)
 
     def mean_scores(self, scores: Tensor, index: Tensor) -> Tensor:
         return scores.reshape(*index.shape, -1).mean(1)
-
-
-def every_row(images: int, samples: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """image and ordinal int64 [images * samples], rows of one image side by side."""
-    image = torch.arange(images, device=device).repeat_interleave(samples)
-    return image, torch.arange(samples, device=device).repeat(images)
 
 
 def _blurred(picture: Tensor, sigma: float) -> Tensor:

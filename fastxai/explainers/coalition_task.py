@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastxai import ops
-from fastxai.explainers.base import Batch, Block
+from fastxai.explainers.base import Batch, Block, every_row
 from fastxai.models import Probe, Reading
 from fastxai.types import Preprocess, Segments
 
@@ -35,9 +35,7 @@ class CoalitionTask:
             return None
         self._asked = True
         images, samples = self.coalitions.shape[:2]
-        device = self.coalitions.device
-        image = torch.arange(images, device=device).repeat_interleave(samples)
-        return Block(image, torch.arange(samples, device=device).repeat(images), self.probe)
+        return Block(*every_row(images, samples), self.probe)
 
     def inputs(self, block: Block) -> Tensor:
         return ops.compose_rows(

@@ -12,8 +12,8 @@ from torch import Tensor
 from fastxai import ops, sampling
 from fastxai.config import check_float, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Block, Explainer
-from fastxai.explainers.baselines import Baselines, as_baseline, every_row, make_baselines
+from fastxai.explainers.base import Batch, Block, Explainer, every_row
+from fastxai.explainers.baselines import Baselines, as_baseline, make_baselines
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.models import InputGradients, Reading, Scores
 from fastxai.types import Field, Preprocess
@@ -99,7 +99,7 @@ class GradientShapTask:
         if self.stage == "baselines":
             return self.baselines.block(self.batch.targets, self.config.samples)
         probe = InputGradients() if self.stage == "gradients" else Scores("logit")
-        return Block(*every_row(len(self.batch), self.config.samples, self.keys.device), probe)
+        return Block(*every_row(len(self.batch), self.config.samples), probe)
 
     def inputs(self, block: Block) -> Tensor:
         if self.stage == "pictures":
@@ -145,7 +145,7 @@ class GradientShapTask:
         if not self.config.delta_rows:
             return torch.full(maps.shape[:2], float("nan"), device=maps.device)
         images, samples = len(self.batch), self.config.samples
-        image, ordinal = every_row(images, samples, self.keys.device)
+        image, ordinal = every_row(images, samples)
         _, index = sampling.path_draws(self.keys, image, ordinal, self.baselines.count)
         low = self.baselines.mean_scores(torch.cat(self.scores["baselines"]), index.reshape(images, samples))
         if self.scores["pictures"]:

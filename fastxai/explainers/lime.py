@@ -12,7 +12,7 @@ from torch import Tensor
 from fastxai import ops, sampling, solve
 from fastxai.config import check_choice, check_float, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Explainer
+from fastxai.explainers.base import Batch, Explainer, every_row
 from fastxai.explainers.coalition_task import CoalitionTask, fill_values
 from fastxai.models import Scores
 from fastxai.segments import Quickshift, Segmenter, as_segmenter
@@ -85,9 +85,8 @@ class Lime(Explainer):
         if self.sampling == "lime":
             return sampling.lime_coalitions(seed, counts, samples).to(counts.device)
         keys = sampling.stream_keys(seed, digests, "lime").to(counts.device)
-        image = torch.arange(len(counts), device=counts.device).repeat_interleave(samples)
-        ordinal = torch.arange(samples, device=counts.device).repeat(len(counts))
-        return sampling.bernoulli_coalitions(keys, counts, image, ordinal).reshape(len(counts), samples, -1)
+        drawn = sampling.bernoulli_coalitions(keys, counts, *every_row(len(counts), samples))
+        return drawn.reshape(len(counts), samples, -1)
 
     def perturbed(self, pixels: Tensor, labels: Tensor, digest: str, seed: int, count: int) -> Tensor:
         """The first `count` perturbed copies of a picture as the model saw them, the whole picture first, for figures.

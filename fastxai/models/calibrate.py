@@ -25,8 +25,10 @@ from fastxai.types import Settings
 _PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by searching
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
+_SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
+_COST = {"scores": 1, "gradients": 4}  # roughly, to see which kind a run mostly consists of
 _PROBES: dict[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}
 
 
@@ -57,6 +59,11 @@ def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layer
             session.predict(blank, tuple(layers)).recordings(_targets(session, _PREDICT_ROWS, targets))
         said, rates = [], dict[str, float]()
         for kind, expected in kinds.items():
+            (first,) = _seconds([session], kind, _PREDICT_ROWS, targets, 0.0)
+            if expected * first / _PREDICT_ROWS < _SEARCHED:
+                rates[kind] = round(_PREDICT_ROWS / first, 2)
+                said.append(f"{kind} {_PREDICT_ROWS}: {rates[kind]:.0f}/s, too few rows to search")
+                continue
             rows[kind], seen = _best_rows(session, kind, expected, targets)
             rates[kind] = round(seen.get(rows[kind], max(seen.values())), 2)
             said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
@@ -92,7 +99,10 @@ def _precision(model: Model, device: torch.device, kinds: Mapping[str, int], tar
             return "fp32", f"bf16 does not work: {error}"
         # What the run will mostly do decides: a gradient costs more than a score does, but there are fewer of them.
         fp32 = bf16 = 0.0
+        most = max(_COST[kind] * expected for kind, expected in kinds.items())
         for kind, expected in kinds.items():
+            if _COST[kind] * expected < 0.2 * most:
+                continue
             pair = _seconds([exact, rough], kind, _PREDICT_ROWS, targets, _BUDGET / 2)
             fp32 += max(expected, 1) * pair[0]
             bf16 += max(expected, 1) * pair[1]

@@ -41,7 +41,7 @@ def bernoulli_coalitions(keys: Tensor, counts: Tensor, image: Tensor, ordinal: T
     words = word_count(int(counts.max()))
     drawn = ops.random_words(keys, image, ordinal, words, STREAM)
     full = _all_kept(counts, words)[image]
-    return torch.where((ordinal == 0).unsqueeze(1), full, drawn & full)
+    return torch.where((ordinal == 0).to(drawn.device).unsqueeze(1), full, drawn & full)
 
 
 def lime_coalitions(seed: int, counts: Tensor, samples: int) -> Tensor:

@@ -40,7 +40,8 @@ def test_what_was_asked_for_is_honoured(wrap: Any, net: Any):
     assert calibrate(wrap(net(), precision="fp32", compile=True), kinds={}).compile is True
 
 
-def test_chunks_are_no_larger_than_the_work(wrap: Any, net: Any):
+def test_chunks_are_no_larger_than_the_work(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
+    monkeypatch.setattr(module, "_SEARCHED", 0.0)
     settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 3, "gradients": 5})
     assert settings.rows["scores"] == 4
     assert settings.rows["gradients"] <= 8
@@ -58,8 +59,23 @@ def test_the_smallest_chunk_that_is_about_as_fast(
     monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any, speeds: dict[int, float], chosen: int
 ):
     monkeypatch.setattr(module, "_seconds", lambda sessions, kind, rows, *_: [rows / speeds[rows]])
-    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 1000})
+    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 100_000})
     assert settings.rows["scores"] == chosen
+    assert settings.rates["scores"] == speeds[chosen]
+
+
+def test_a_short_run_is_not_kept_waiting_for_a_search(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
+    seen = []
+
+    def seconds(sessions: Any, kind: str, rows: int, *_: Any) -> list[float]:
+        seen.append((kind, rows))
+        return [0.1 * rows]
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 400})
+    assert seen == [("scores", 8)]
+    assert settings.rows["scores"] == 8
+    assert settings.rates["scores"] == 10.0
 
 
 @pytest.mark.parametrize(("ratio", "chosen"), [(1.05, "fp32"), (1.5, "bf16")])
