@@ -63,7 +63,8 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CannotRun(
-            f"weights file {path} cannot be read without running code from it (weights_only): save a state dict instead"
+            f"weights file {path} cannot be read without running code from it (weights_only): save a state dict "
+            f"instead; torch says: {_line(error)}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CannotRun(f"weights file {path} is damaged or no torch file: {_line(error)}") from error

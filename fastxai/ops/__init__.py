@@ -15,8 +15,10 @@ from fastxai.ops.normalize import normalize
 from fastxai.ops.overlap import overlap
 from fastxai.ops.paint import paint
 from fastxai.ops.philox import normals, random_words, uniforms
+from fastxai.ops.quickshift import quickshift
 from fastxai.ops.rank_mask import rank_mask
 from fastxai.ops.segment_mean import segment_mean
+from fastxai.ops.slic import slic
 from fastxai.ops.upsample import upsample
 from fastxai.ops.weighted_gram import Moments, weighted_gram
 
@@ -29,9 +31,11 @@ __all__ = [
     "normals",
     "overlap",
     "paint",
+    "quickshift",
     "random_words",
     "rank_mask",
     "segment_mean",
+    "slic",
     "uniforms",
     "unpack",
     "upsample",

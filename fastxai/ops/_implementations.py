@@ -15,11 +15,18 @@ _FORMS = {
     "normalize": ("torch", "runs once an image", "torch", "runs once an image"),
     "overlap": ("torch", "counts of booleans", "torch", "counts of booleans"),
     "paint": ("torch", "one gather", "torch", "one gather"),
+    "quickshift": ("numba", "each pair of pixels once, in vectors", "cuda", "a thread a pixel, nothing stored a pair"),
     "random_words": ("numba", "one pass, no 64-bit intermediates", "cuda", "one pass, no 64-bit intermediates"),
     "rank_mask": ("torch", "one stable sort", "torch", "one stable sort"),
     "segment_mean": ("torch", "one scatter, once an image", "torch", "one scatter, once an image"),
+    "slic": ("numba", "distances in vectors", "cuda", "a thread a pixel, all pictures side by side"),
     "upsample": ("torch", "one interpolation", "torch", "one interpolation"),
-    "weighted_gram": ("numba", "fixed order of summation", "torch", "batched matrix products in float64"),
+    "weighted_gram": (
+        "numba",
+        "packed bits, fixed order of summation",
+        "cuda",
+        "packed bits, fixed order of summation",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Superpixels by the algorithms of scikit-image, and a plain grid."""
+"""Superpixels as scikit-image makes them, and a plain grid."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fastxai import ops
 from fastxai.config import check_float, check_int
 from fastxai.errors import ArgumentError
 from fastxai.segments.base import Segmenter
@@ -20,8 +22,9 @@ Labelled = NDArray[np.integer[Any]]
 class Quickshift(Segmenter):
     """Quickshift (Vedaldi and Soatto, "Quick Shift and Kernel Methods for Mode Seeking", 2008) in Lab + position.
 
-    The defaults are those of the `lime` package. kernel_size in pixels, max_dist in the joint colour-position
-    space, ratio weighs colour against position. Ties are broken by noise under scikit-image's own seed, 42.
+    Labels are those of scikit-image. The defaults are those of the `lime` package. kernel_size in pixels, max_dist in
+    the joint colour-position space, ratio weighs colour against position. Ties are broken by noise under
+    scikit-image's own seed, 42.
     """
 
     method: ClassVar[str] = "quickshift"
@@ -35,9 +38,9 @@ class Quickshift(Segmenter):
         check_float("ratio", self.ratio, 0, high=1)
 
     def label(self, picture: NDArray[np.uint8], image_id: str) -> Labelled:
-        from skimage.segmentation import quickshift
-
-        labels: Labelled = quickshift(picture, kernel_size=self.kernel_size, max_dist=self.max_dist, ratio=self.ratio)
+        pictures = _one(picture)
+        found = ops.quickshift(pictures, kernel_size=self.kernel_size, max_dist=self.max_dist, ratio=self.ratio)
+        labels: Labelled = found[0].numpy()
         return labels
 
 
@@ -59,11 +62,8 @@ class Slic(Segmenter):
         check_float("sigma", self.sigma, 0)
 
     def label(self, picture: NDArray[np.uint8], image_id: str) -> Labelled:
-        from skimage.segmentation import slic
-
-        labels: Labelled = slic(
-            picture, n_segments=self.segments, compactness=self.compactness, sigma=self.sigma, start_label=0
-        )
+        found = ops.slic(_one(picture), segments=self.segments, compactness=self.compactness, sigma=self.sigma)
+        labels: Labelled = found[0].numpy()
         return labels
 
 
@@ -115,3 +115,8 @@ class Grid(Segmenter):
         down = np.arange(height) * self.rows // height
         across = np.arange(width) * self.columns // width
         return (down[:, None] * self.columns + across[None, :]).astype(np.int32)
+
+
+def _one(picture: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 [H, W, 3] as a batch of one, uint8 [1, 3, H, W]."""
+    return torch.from_numpy(np.array(picture.transpose(2, 0, 1), order="C"))[None]

@@ -11,7 +11,7 @@ import torch
 from fastxai.errors import ArgumentError
 from fastxai.ops import unpack, weighted_gram
 
-FORMS = ["torch", "numba"]
+FORMS = ["torch", "numba", "cuda"]
 
 
 def draw(batch, rows, segments, targets, seed=0, words=None):
@@ -39,7 +39,7 @@ def design(coalitions, count, most):
 @pytest.mark.parametrize(
     ("batch", "rows", "segments", "targets"), [(1, 1, 1, 1), (3, 19, 31, 2), (2, 111, 33, 5), (1, 40, 500, 1)]
 )
-def test_equals_dense_products(form, batch, rows, segments, targets):
+def test_equals_dense_products(host_gpu, form, batch, rows, segments, targets):
     coalitions, weights, values, counts = draw(batch, rows, segments, targets)
     found = weighted_gram(coalitions, weights, values, counts, implementation=form)
     assert found.gram.dtype == found.rhs.dtype == found.total.dtype == torch.float64
@@ -53,7 +53,7 @@ def test_equals_dense_products(form, batch, rows, segments, targets):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_equals_exact_sums_where_there_is_nothing_to_round(form):
+def test_equals_exact_sums_where_there_is_nothing_to_round(host_gpu, form):
     """Weights and values with few bits: every sum is exact in float64, so both forms must hit it."""
     coalitions, weights, values, counts = draw(2, 50, 20, 3)
     weights, values = (weights * 64).round() / 64, (values * 16).round() / 16
@@ -67,6 +67,33 @@ def test_equals_exact_sums_where_there_is_nothing_to_round(form):
         assert found.gram[b].tolist() == [[float(v) for v in row] for row in gram]
         assert found.rhs[b].tolist() == [[float(v) for v in row] for row in rhs]
         assert found.total[b].tolist() == [float(sum(w[r] * y[r][k] ** 2 for r in range(50))) for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "rows", "segments", "targets"),
+    [(1, 1, 1, 1), (3, 19, 31, 2), (2, 111, 65, 5), (2, 70, 32, 17), (1, 9, 500, 1), (2, 5, 40, 0), (2, 0, 5, 2)],
+)
+def test_kernel_and_loop_agree_in_every_bit(host_gpu, batch, rows, segments, targets):
+    """Both add four rows to a partial sum and the partial sums in order: nothing is left to differ."""
+    arguments = draw(batch, rows, segments, targets, seed=rows, words=-(-segments // 32) + 1)
+    loop = weighted_gram(*arguments, implementation="numba")
+    kernel = weighted_gram(*arguments, implementation="cuda")
+    assert host_gpu == ["weighted_gram"]
+    for name in ("gram", "rhs", "total"):
+        assert torch.equal(getattr(kernel, name), getattr(loop, name)), name
+
+
+@pytest.mark.parametrize("form", ["numba", "cuda"])
+def test_a_nan_stays_with_its_target(host_gpu, form):
+    coalitions, weights, values, counts = draw(2, 30, 40, 3)
+    clean = weighted_gram(coalitions, weights, values, counts, implementation=form)
+    values[1, 7, 2] = float("nan")
+    found = weighted_gram(coalitions, weights, values, counts, implementation=form)
+    assert torch.equal(found.gram, clean.gram)
+    assert torch.equal(found.rhs[..., :2], clean.rhs[..., :2])
+    assert torch.equal(found.rhs[0], clean.rhs[0])
+    assert found.rhs[1, -1, 2].isnan()
+    assert found.total[1].isnan().tolist() == [False, False, True]
 
 
 def test_the_batch_does_not_matter():
@@ -117,7 +144,7 @@ def test_symmetric_and_the_constant_counts_the_weights():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_inputs_need_not_be_contiguous(form):
+def test_inputs_need_not_be_contiguous(host_gpu, form):
     coalitions, weights, values, counts = draw(3, 30, 40, 2)
     wanted = weighted_gram(coalitions, weights, values, counts, implementation=form)
     got = weighted_gram(
@@ -150,7 +177,7 @@ def test_a_ridge_fit_recovers_an_additive_score():
         ({"counts": torch.tensor([1, 33])}, "counts must be between 1 and 32"),
         ({"counts": torch.tensor([0, 3])}, "counts must be between 1 and 32"),
         ({"counts": torch.tensor([3])}, r"counts must be int64 \[B=2\]"),
-        ({"implementation": "cuda"}, "implementation must be one of torch, numba"),
+        ({"implementation": "numpy"}, "implementation must be one of torch, numba, cuda"),
     ],
 )
 def test_wrong_arguments(change, message):

@@ -1,0 +1,73 @@
+"""What benchmarks share: the device they run on, and how a figure is measured, printed and put on record."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.timing import Call, Figure, medians
+
+
+class Measure(Protocol):
+    def __call__(
+        self,
+        name: str,
+        work: str,
+        op: Call,
+        *,
+        peer: tuple[str, Call],
+        limit: tuple[str, Call],
+        peer_calls: int = 1,
+        rounds: int | None = None,
+    ) -> Figure: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="where benchmarks run (default: cpu)")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    chosen = torch.device(request.config.getoption("--device"))
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda needs an NVIDIA GPU that torch can use")
+    return chosen
+
+
+@pytest.fixture
+def measure(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], device: torch.device) -> Measure:
+    """Times op, peer and limit in turns; prints one line and leaves the figure in the record of pytest-benchmark.
+
+    peer_calls: how many of the peer's calls do the work of one of the op's, for a peer too slow to do it all each time.
+    """
+
+    def run(
+        name: str,
+        work: str,
+        op: Call,
+        *,
+        peer: tuple[str, Call],
+        limit: tuple[str, Call],
+        peer_calls: int = 1,
+        rounds: int | None = None,
+    ) -> Figure:
+        rounds = rounds or (15 if device.type == "cpu" else 30)
+        found = medians({"op": op, "peer": peer[1], "limit": limit[1]}, device, rounds)
+        theirs = found["peer"] * peer_calls
+        figure = Figure(name, device.type, work, found["op"], peer[0], theirs, limit[0], found["limit"])
+        benchmark.extra_info.update(figure.record())
+
+        def waited() -> None:
+            op()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        benchmark.pedantic(waited, rounds=rounds, warmup_rounds=1)
+        with capsys.disabled():
+            print(f"\n{figure}")
+        return figure
+
+    return run
