@@ -57,8 +57,8 @@ def test_compiles(stem, architecture):
         assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
         _, size = nvrtc.nvrtcGetProgramLogSize(program)
-        # It writes into these bytes. One byte more than it needs: Python shares all bytes objects of length one, and the
-        # end of an empty log, written into one of them, would change that byte for the whole process.
+        # It writes into these bytes. One more than it needs: Python shares all bytes objects of length one, and the end
+        # of an empty log, written into one of them, would change that byte for the whole process.
         log = bytes(size + 1)
         nvrtc.nvrtcGetProgramLog(program, log)
         assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, f"{constants}\n{log.decode()}"
