@@ -32,6 +32,7 @@ from fastxai.ops._numba import ParallelLoop, prange
 from fastxai.ops.normalize import normalize_values
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+TILE = 1024  # of the CPU loop: pixels that a job prepares once for all its rows, small enough for the first cache
 ROWS_A_BLOCK = 16  # of the CUDA kernel: how many rows share the reads of one picture
 
 
@@ -164,8 +165,9 @@ def _numba(
         _bits(fill).reshape(-1, fill.shape[-2] if fill.dim() == 3 else 1, channels),
         _bits(table),
     ]
-    loop = _rows_last if last else _rows_first
-    loop(*(tensor.numpy() for tensor in arguments), pictures.dtype == torch.uint8, fill.dim() == 3)
+    words = np.empty(0, np.uint16 if out.element_size() == 2 else np.uint32)
+    arrays = (tensor.numpy() for tensor in arguments)
+    _select(*arrays, words, pictures.dtype == torch.uint8, fill.dim() == 3, last)
 
 
 def _kernel(
@@ -214,59 +216,54 @@ def _kernel(
 
 
 @ParallelLoop
-def _rows_last(out, pictures, labels, coalitions, image, fill, table, use_table, per_segment):  # type: ignore[no-untyped-def]
-    """out [R, pixels * C] channels last; pictures [B, C, pixels]; fill [B or 1, S or 1, C]; table [C, 256].
+def _select(out, pictures, labels, coalitions, image, fill, table, words, use_table, per_segment, last):  # type: ignore[no-untyped-def]
+    """out [R, pixels * C] (last: channels last) or [R, C * pixels]; pictures [B, C, pixels]; fill [B or 1, S or 1, C].
 
-    Both candidates are looked up and one is chosen: a branch on a random coalition costs more than the look-ups.
-    Unsigned indices spare the test for negative ones.
+    Up to 16 neighbouring rows of one picture share what a tile of it becomes, kept and hidden, and one word an element
+    whose bit t says whether row t keeps it: what is left for each row is a choice that runs at the width of vectors.
+    words: empty, unsigned, of the width of `out`; its type is what counts.
     """
-    channels, pixels = pictures.shape[1], pictures.shape[2]
+    rows, channels, pixels = out.shape[0], pictures.shape[1], pictures.shape[2]
     bits = 32 * coalitions.shape[1]
-    for r in prange(out.shape[0]):
-        b = image[r]
-        row, label, picture, colour = out[r], labels[b], pictures[b], fill[b if per_segment else 0]
-        kept = np.empty(bits, np.uint8)
-        for bit in range(bits):
-            kept[bit] = (coalitions[r, bit >> 5] >> (bit & 31)) & 1
-        if channels == 3:
-            p0, p1, p2 = picture[0], picture[1], picture[2]
-            t0, t1, t2 = table[0], table[1], table[2]
-            for p in range(pixels):
-                s = np.uint32(label[p])
-                g = s if per_segment else np.uint32(0)
-                keep = kept[s]
-                v0 = t0[p0[p]] if use_table else p0[p]
-                v1 = t1[p1[p]] if use_table else p1[p]
-                v2 = t2[p2[p]] if use_table else p2[p]
-                at = np.uint64(3) * np.uint64(p)
-                row[at] = v0 if keep else colour[g, 0]
-                row[at + np.uint64(1)] = v1 if keep else colour[g, 1]
-                row[at + np.uint64(2)] = v2 if keep else colour[g, 2]
-        else:
-            for p in range(pixels):
-                s = np.uint32(label[p])
-                g = s if per_segment else np.uint32(0)
-                keep = kept[s]
-                for c in range(channels):
-                    value = table[c, picture[c, p]] if use_table else picture[c, p]
-                    row[p * channels + c] = value if keep else colour[g, c]
+    begin = np.empty(rows + 1, np.int64)  # the first row of each group
+    groups = 0
+    for r in range(rows):
+        if r == 0 or image[r] != image[r - 1] or r - begin[groups - 1] == 16:
+            begin[groups] = r
+            groups += 1
+    begin[groups] = rows
+    kept = np.zeros((groups, bits), words.dtype)
+    for g in prange(groups):
+        for t in range(begin[g + 1] - begin[g]):
+            for s in range(bits):
+                kept[g, s] |= ((coalitions[begin[g] + t, s >> 5] >> (s & 31)) & 1) << t
 
-
-@ParallelLoop
-def _rows_first(out, pictures, labels, coalitions, image, fill, table, use_table, per_segment):  # type: ignore[no-untyped-def]
-    """The same with out [R, C * pixels], channels first."""
-    channels, pixels = pictures.shape[1], pictures.shape[2]
-    bits = 32 * coalitions.shape[1]
-    for r in prange(out.shape[0]):
-        b = image[r]
-        row, label, colour = out[r], labels[b], fill[b if per_segment else 0]
-        kept = np.empty(bits, np.uint8)
-        for bit in range(bits):
-            kept[bit] = (coalitions[r, bit >> 5] >> (bit & 31)) & 1
-        for c in range(channels):
-            plane, levels, start = pictures[b, c], table[c], c * pixels
-            for p in range(pixels):
-                s = np.uint32(label[p])
-                g = s if per_segment else np.uint32(0)
-                value = levels[plane[p]] if use_table else plane[p]
-                row[np.uint64(start + p)] = value if kept[s] else colour[g, c]
+    tiles = (pixels + TILE - 1) // TILE
+    for job in prange(groups * tiles):
+        g, start = job // tiles, job % tiles * TILE
+        own = min(TILE, pixels - start)
+        b = image[begin[g]]
+        bit = np.empty(1, words.dtype)
+        label, colour = labels[b, start : start + own], fill[b if per_segment else 0]
+        planes = 1 if last else channels
+        step = channels if last else 1
+        word = np.empty(own * step, words.dtype)
+        for p in range(own):
+            for c in range(step):
+                word[p * step + c] = kept[g, label[p]]
+        shown, hidden = np.empty(own * step, out.dtype), np.empty(own * step, out.dtype)
+        for plane in range(planes):
+            for c in range(step):
+                channel = plane + c
+                picture, levels = pictures[b, channel, start : start + own], table[channel]
+                for p in range(own):
+                    shown[p * step + c] = levels[picture[p]] if use_table else picture[p]
+                    hidden[p * step + c] = colour[label[p] if per_segment else 0, channel]
+            at = plane * pixels + start * step
+            for t in range(begin[g + 1] - begin[g]):
+                bit[0] = 1 << t
+                mask = bit[0]
+                row = out[begin[g] + t, at : at + own * step]
+                for j in range(row.shape[0]):
+                    keep, value, other = word[j] & mask, shown[j], hidden[j]  # loads before the choice: no branch
+                    row[j] = value if keep else other

@@ -59,18 +59,18 @@ def weighted_gram(
             f"got {limits}"
         )
     chosen = choose(implementation, default_for(device, cpu="numba", cuda="cuda"), ("torch", "numba", "cuda"))
-    weights, values = weights.double().contiguous(), values.double().contiguous()
     if chosen == "torch":
-        return _torch(coalitions, weights, values, limits)
+        return _torch(coalitions, weights.double(), values.double(), limits)
     batch, width, targets = sizes["B"], max(limits) + 1, sizes["K"]
     shapes = ((batch, width, width), (batch, width, targets), (batch, targets))
-    found = Moments(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
-    inputs = (coalitions.contiguous(), weights, values, counts.to(device).contiguous())
+    inputs = (coalitions.contiguous(), weights.contiguous(), values.contiguous(), counts.to(device).contiguous())
     if chosen == "numba":
+        found = Moments(*(torch.empty(shape, dtype=torch.float64) for shape in shapes))
         outputs = (found.gram, found.rhs, found.total)
         _sum(*(tensor.numpy() for tensor in (*outputs, *inputs)))
     else:
-        _kernel(found, *inputs)
+        found = Moments(*(torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes))
+        _kernel(found, inputs[0], inputs[1].double(), inputs[2].double(), inputs[3])
     return found
 
 
@@ -125,6 +125,7 @@ def _sum(gram, rhs, total, coalitions, weights, values, counts):  # type: ignore
     rows = coalitions.shape[1]
     one = np.uint64(1)
     for b in prange(coalitions.shape[0]):
+        gram[b], rhs[b], total[b] = 0.0, 0.0, 0.0
         count = counts[b]
         width = (count + 1 + targets + 7) // 8 * 8
         own = np.zeros((count + 1, width))
@@ -141,7 +142,7 @@ def _sum(gram, rhs, total, coalitions, weights, values, counts):  # type: ignore
                     if r >= rows:
                         term[:] = 0.0
                         continue
-                    w = weights[b, r]
+                    w = np.float64(weights[b, r])
                     for first in range(0, count, 32):
                         bits = np.uint64(np.uint32(coalitions[b, r, first >> 5]))
                         kept, part = subset[half, first : first + 32], term[first : min(first + 32, count)]
@@ -152,7 +153,7 @@ def _sum(gram, rhs, total, coalitions, weights, values, counts):  # type: ignore
                     subset[half, count] |= one << place
                     term[count] = w
                     for k in range(targets):
-                        y = values[b, r, k]
+                        y = np.float64(values[b, r, k])
                         term[count + 1 + k] = w * y
                         squares[k] += w * y * y
                 for k in range(targets):
