@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -16,8 +18,8 @@ IMPLEMENTATIONS = ("torch", "numba", "cuda")
 def check_tensor(name: str, value: Tensor, dtypes: Sequence[torch.dtype], dims: str, sizes: dict[str, int]) -> None:
     """`value` has one of `dtypes` and the shape `dims`, such as "B C H W".
 
-    A letter met for the first time is entered into `sizes`; met again, it must have the same size. A leading
-    "..." stands for any number of axes.
+    A letter met for the first time is entered into `sizes`; met again, it must have the same size. A number is the
+    size itself. A leading "..." stands for any number of axes.
     """
     if not isinstance(value, Tensor):
         raise ArgumentTypeError(f"{name} must be a tensor, got {type(value).__name__}")
@@ -26,7 +28,8 @@ def check_tensor(name: str, value: Tensor, dtypes: Sequence[torch.dtype], dims: 
     shape = tuple(value.shape)
     if letters[0] == "...":
         shape = shape[max(0, len(shape) - len(rest)) :]
-    fits = len(shape) == len(rest) and all(sizes.get(d, size) == size for d, size in zip(rest, shape, strict=True))
+    known = {**sizes, **{d: int(d) for d in rest if d.isdigit()}}
+    fits = len(shape) == len(rest) and all(known.get(d, size) == size for d, size in zip(rest, shape, strict=True))
     if value.dtype not in dtypes or not fits:
         kinds = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         wanted = ", ".join(f"{d}={sizes[d]}" if d in sizes else d for d in letters)
@@ -42,8 +45,10 @@ def check_not_empty(name: str, value: Tensor) -> None:
 
 
 def check_devices(**tensors: Tensor) -> torch.device:
-    """The device that all of `tensors` are on."""
+    """The device that all of `tensors` are on, which is one that holds values."""
     (first, device), *others = ((name, tensor.device) for name, tensor in tensors.items())
+    if device.type == "meta":
+        raise ArgumentError(f"{first} must be on a device that holds values, got {device}")
     for name, other in others:
         if other != device:
             raise ArgumentError(f"{name} must be on {device} like {first}, got {other}")
@@ -90,10 +95,14 @@ def check_keys(keys: Tensor) -> None:
 
 
 def check_moments(mean: Sequence[float], std: Sequence[float], channels: int) -> None:
-    """One mean and one positive std per channel."""
+    """One finite mean and one finite, positive std per channel."""
     for name, values in (("mean", mean), ("std", std)):
+        if not isinstance(values, Collection) or not all(isinstance(value, Real) for value in values):
+            raise ArgumentTypeError(f"{name} must be a sequence of numbers, got {values!r}")
         if len(values) != channels:
             raise ArgumentError(f"{name} must have one number per channel ({channels}), got {tuple(values)}")
+        if not all(math.isfinite(value) for value in values):
+            raise ArgumentError(f"{name} must be finite, got {tuple(values)}")
     if not all(value > 0 for value in std):
         raise ArgumentError(f"std must be positive, got {tuple(std)}")
 

@@ -28,6 +28,8 @@ _FORMS = {
         "packed bits, fixed order of summation",
     ),
 }
+# What has no torch form
+_ELSEWHERE = {"slic": "scikit-image: one picture after the other, on the CPU"}
 
 
 def implementations(device: str | torch.device = "cpu") -> dict[str, str]:
@@ -40,7 +42,7 @@ def implementations(device: str | torch.device = "cpu") -> dict[str, str]:
         elif device.type == "cuda" and torch.version.cuda is not None:
             forms[op] = f"{cuda}: {cuda_reason}" + _missing(cuda)
         else:
-            forms[op] = f"torch: no kernels for {device.type}"
+            forms[op] = _ELSEWHERE.get(op, f"torch: no kernels for {device.type}")
     return forms
 
 

@@ -16,9 +16,10 @@ def add_rows_(sums: Tensor, image: Tensor, rows: Tensor) -> Tensor:
     """
     sizes: dict[str, int] = {}
     check_tensor("image", image, (torch.int64,), "R", sizes)
+    check_tensor("sums", sums, (torch.float32,), "...", sizes)
     dims = " ".join(f"d{axis}" for axis in range(1, sums.dim()))
-    check_tensor("sums", sums, (torch.float32,), f"B {dims}".strip(), sizes)
-    check_tensor("rows", rows, (torch.float32,), f"R {dims}".strip(), sizes)
+    check_tensor("sums", sums, (torch.float32,), f"B {dims}", sizes)
+    check_tensor("rows", rows, (torch.float32,), f"R {dims}", sizes)
     device = check_devices(sums=sums, image=image, rows=rows)
     check_index("image", image, sizes["B"])
     if device.type == "cpu":

@@ -36,10 +36,10 @@ def random_words(
     asking for more words, or more rows, extends the same sequence.
     """
     sizes: dict[str, int] = {}
-    check_tensor("keys", keys, (torch.int64,), "B 2", {"2": 2})
+    check_tensor("keys", keys, (torch.int64,), "B 2", {})
     check_tensor("image", image, (torch.int64,), "R", sizes)
     check_tensor("ordinal", ordinal, (torch.int64,), "R", sizes)
-    device = keys.device
+    device = check_devices(keys=keys)
     for name, tensor in (("image", image), ("ordinal", ordinal)):
         if tensor.device.type != "cpu":
             check_devices(keys=keys, **{name: tensor})

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from fastxai.config import check_float
 from fastxai.ops import _cuda, _quickshift_loops
-from fastxai.ops._checks import check_not_empty, check_tensor, choose, default_for
-from fastxai.ops._quickshift_lab import lab
+from fastxai.ops._checks import check_devices, check_not_empty, check_tensor, choose, default_for
+from fastxai.ops._lab import lab
 
 SEED, NOISE = 42, 1e-5  # scikit-image's own
 STRIP = 16  # rows in a piece of work of the CPU loop, at least
@@ -44,11 +44,11 @@ def quickshift(
     unit of Lab. Returns labels int32 [B, H, W], 0..S-1 in the raster order of their roots. The defaults are those of
     the `lime` package. A picture's labels do not depend on the others in the call.
     """
-    check_tensor("pictures", pictures, (torch.uint8,), "B 3 H W", {"3": 3})
-    kernel_size = check_float("kernel_size", kernel_size, 1.0)
+    check_tensor("pictures", pictures, (torch.uint8,), "B 3 H W", {})
+    kernel_size = check_float("kernel_size", kernel_size, 1.0, high=1e100)  # its square must stay within float64
     max_dist = check_float("max_dist", max_dist, 0.0)
     ratio = check_float("ratio", ratio, 0.0, high=1.0)
-    device = pictures.device
+    device = check_devices(pictures=pictures)
     chosen = choose(implementation, default_for(device, cpu="numba", cuda="cuda"), ("torch", "numba", "cuda"))
     if pictures.shape[0] == 0:
         return torch.empty(0, *pictures.shape[2:], dtype=torch.int32, device=device)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from fastxai.config import check_float
-from fastxai.errors import ArgumentError
 from fastxai.ops._checks import check_tensor
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -22,8 +21,6 @@ def rank_mask(maps: Tensor, fraction: float) -> Tensor:
     A threshold would not do: after a relu, many pixels tie at zero.
     """
     check_tensor("maps", maps, FLOATS, "... H W", {})
-    if not isinstance(fraction, (int, float)):
-        raise ArgumentError(f"fraction must be a number, got {fraction!r}")
     fraction = check_float("fraction", fraction, 0.0, high=1.0)
     count = math.floor(fraction * maps.shape[-2] * maps.shape[-1] + 0.5)
     mask = torch.zeros(maps.shape, dtype=torch.bool, device=maps.device)

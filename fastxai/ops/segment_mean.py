@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastxai.config import check_int
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops._checks import check_devices, check_labels, check_tensor
 
 
@@ -24,12 +24,14 @@ def segment_mean(pictures: Tensor, labels: Tensor, segments: int, truncate: bool
     segments = check_int("segments", segments, 1)
     check_labels(labels, segments, "segments")
     whole = pictures.dtype == torch.uint8
+    if not isinstance(truncate, bool):
+        raise ArgumentTypeError(f"truncate must be True or False, got {truncate!r}")
     if truncate and not whole:
         raise ArgumentError(f"truncate must be used with uint8 pictures, got {pictures.dtype}")
     batch, channels = sizes["B"], sizes["C"]
     exact = torch.int64 if whole else torch.float64
-    index = labels.reshape(batch, 1, -1).long()
-    pixels = pictures.reshape(batch, channels, -1).to(exact)
+    index = labels.flatten(1)[:, None].long()
+    pixels = pictures.flatten(2).to(exact)
     sums = torch.zeros(batch, channels, segments, dtype=exact, device=pictures.device)
     sums.scatter_add_(2, index.expand(-1, channels, -1), pixels)
     counts = torch.zeros(batch, 1, segments, dtype=torch.int64, device=pictures.device)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fastxai.config import check_float, check_int
 from fastxai.ops import _cuda, _slic_colours, _slic_loops
-from fastxai.ops._checks import check_not_empty, check_tensor, choose, default_for
+from fastxai.ops._checks import check_devices, check_not_empty, check_tensor, choose, default_for
 
 SMALLEST, LARGEST = 0.5, 3  # sizes of connected segments, in shares of the mean one: scikit-image's defaults
 
@@ -45,12 +45,12 @@ def slic(
     [B, H, W], 0..S-1 in the raster order of their first pixels. A picture's labels do not depend on the others in the
     call. The reference is scikit-image itself, one picture after the other on the CPU.
     """
-    check_tensor("pictures", pictures, (torch.uint8,), "B 3 H W", {"3": 3})
+    check_tensor("pictures", pictures, (torch.uint8,), "B 3 H W", {})
     segments = check_int("segments", segments, 1)
     compactness = check_float("compactness", compactness, 1e-100)  # squares must stay within float64
     sigma = check_float("sigma", sigma, 0.0)
     iterations = check_int("iterations", iterations, 1)
-    device = pictures.device
+    device = check_devices(pictures=pictures)
     default = default_for(device, cpu="numba", cuda="cuda")
     default = "scikit-image" if default == "torch" else default
     chosen = choose(implementation, default, ("scikit-image", "numba", "cuda"))

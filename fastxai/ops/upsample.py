@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,7 +20,7 @@ def upsample(native: Tensor, size: tuple[int, int]) -> Tensor:
     others in the call.
     """
     check_tensor("native", native, (torch.float32,), "B K h w", {})
-    if len(size) != 2:
+    if not isinstance(size, Sequence) or len(size) != 2:
         raise ArgumentError(f"size must be (H, W), got {size!r}")
     height, width = (check_int(f"size[{i}]", value, 1) for i, value in enumerate(size))
     batch, targets = native.shape[:2]

@@ -48,6 +48,22 @@ def scene() -> type[Scene]:
     return Scene
 
 
+def relaid(tensor: Tensor, way: int) -> Tensor:
+    """The same numbers in another memory layout, 0..3: as they are, first axis innermost, with gaps, off alignment."""
+    if tensor.dim() == 0 or way == 0:
+        return tensor
+    if way == 1:
+        return tensor.movedim(0, -1).contiguous().movedim(-1, 0)
+    if way == 2:
+        return torch.stack((tensor, tensor), -1)[..., 0]
+    return torch.cat((tensor.new_zeros(1), tensor.flatten()))[1:].view(tensor.shape)
+
+
+@pytest.fixture(scope="session", name="relaid")
+def _relaid() -> Callable[[Tensor, int], Tensor]:
+    return relaid
+
+
 @pytest.fixture(scope="session")
 def host_build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str, Mapping[str, int]], ctypes.CDLL]:
     """Builds a kernel of a .cu file for the host, where undefined behaviour ends the process."""

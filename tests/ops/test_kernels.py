@@ -188,3 +188,4 @@ def test_implementations_name_every_op():
         assert set(implementations(device)) == functions
     assert implementations("cpu")["compose_rows"].startswith("numba: ")
     assert implementations("mps")["compose_rows"].startswith("torch: ")
+    assert implementations("mps")["slic"].startswith("scikit-image: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,6 +26,7 @@ SHAPES = [
     (1, 3, 224, 224, 500, 100),
     (2, 3, 3, 3, 2, 0),
 ]
+PICTURES = [(1, 1, 1), (2, 7, 19), (3, 5, 111), (1, 3, 989), (4, 61, 73)]  # batch, height, width
 MASKS = [(1, 1, 1), (3, 19, 111), (2, 989, 7), (4, 224, 224)]
 
 
@@ -102,6 +104,51 @@ def test_weighted_gram(batch, rows, segments, targets):
         assert torch.equal(got, getattr(loop, name)), name  # one order of addition on both devices
         # at most 1000 float64 terms of order 1, added in another order
         torch.testing.assert_close(got, getattr(dense, name), rtol=0, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def crops(photos):
+    """One crop 224 x 224 of each photograph of scikit-image: uint8 [4, 3, 224, 224]."""
+    pixels = np.stack([picture[50:274, 60:284] for picture in photos.values()])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.mark.parametrize("shape", PICTURES, ids=str)
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 1.5, "max_dist": 2.5, "ratio": 0.7}], ids=str)
+def test_quickshift(scene, shape, options):
+    pictures = scene(shape[0], 3, *shape[1:], 1, 0, seed=shape[2]).pictures
+    wanted = ops.quickshift(pictures, **options, implementation="torch")
+    for laid in (pictures.cuda(), pictures.cuda().contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(ops.quickshift(laid, **options).cpu(), wanted)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 4, 8])
+def test_quickshift_of_photographs(crops, kernel_size):
+    wanted = ops.quickshift(crops, kernel_size=kernel_size)
+    assert torch.equal(ops.quickshift(crops.cuda(), kernel_size=kernel_size).cpu(), wanted)
+
+
+def slic_agreement(pictures, **options):
+    """The share of pixels whose labels are those of the CPU, in the worst picture."""
+    got, wanted = ops.slic(pictures.cuda(), **options).cpu(), ops.slic(pictures, **options)
+    assert got.dtype == wanted.dtype
+    return (got == wanted).double().mean((1, 2)).min().item()
+
+
+# Lab is rounded otherwise on a GPU: a pixel about as far from two centres may go to the other one.
+@pytest.mark.parametrize("shape", PICTURES, ids=str)
+@pytest.mark.parametrize("options", [{"segments": 20}, {"segments": 600, "compactness": 1.0, "sigma": 0.8}], ids=str)
+def test_slic(scene, shape, options):
+    pictures = scene(shape[0], 3, *shape[1:], 1, 0, seed=shape[2]).pictures
+    for laid in (pictures, pictures.contiguous(memory_format=torch.channels_last)):
+        assert slic_agreement(laid, **options) >= 0.99
+
+
+@pytest.mark.parametrize("options", [{}, {"segments": 300, "compactness": 1.0, "sigma": 1.5}], ids=str)
+def test_slic_of_photographs(crops, options):
+    assert slic_agreement(crops, **options) >= 0.99
+    together = ops.slic(crops.cuda(), **options)
+    assert torch.equal(ops.slic(crops[2:3].cuda(), **options)[0], together[2])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

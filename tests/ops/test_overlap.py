@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import overlap
 
 
@@ -30,6 +31,25 @@ def test_equals_sets(height, width, share, seed):
             else:
                 assert math.isnan(iou[i, j])
                 assert math.isnan(dice[i, j])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(0, 4), max_size=3),
+    size=st.tuples(st.integers(0, 12), st.integers(0, 20)),
+    share=st.floats(0, 1),
+    ways=st.tuples(*[st.integers(0, 3)] * 2),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_counts_in_any_layout(relaid, shape, size, share, ways, seed):
+    g = torch.Generator().manual_seed(seed)
+    a, b = (torch.rand(*shape, *size, generator=g) < share for _ in range(2))
+    got = overlap(*(relaid(mask, way) for mask, way in zip((a, b), ways, strict=True)))
+    both, either = ((op(a.numpy(), b.numpy())).sum((-2, -1)) for op in (np.logical_and, np.logical_or))
+    with np.errstate(invalid="ignore"):
+        wanted = np.divide(both, either), np.divide(2 * both, both + either)
+    for one, other in zip(got, wanted, strict=True):
+        assert np.array_equal(one.numpy(), other, equal_nan=True)
 
 
 def test_ends():
@@ -59,3 +79,8 @@ def test_strides():
 def test_wrong_arguments(a, b, message):
     with pytest.raises(ArgumentError, match=message):
         overlap(a, b)
+
+
+def test_wrong_type():
+    with pytest.raises(ArgumentTypeError, match="b must be a tensor, got ndarray"):
+        overlap(torch.zeros(2, 2).bool(), np.zeros((2, 2), bool))

@@ -6,12 +6,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import normals, random_words, uniforms
 
 FORMS = ["torch", "numba", "cuda"]
+WORDS = st.integers(0, 2**32 - 1)
 
 # counter, key, answer: philox4x32 with 10 rounds in the kat_vectors file of Random123
 KNOWN = [
@@ -106,6 +109,27 @@ def test_all_forms_agree_on_many_rows(host_gpu, form):
     assert len(set(wanted.flatten().tolist())) > 6990  # of 7000 words; 0.006 doubles are expected
 
 
+# One kernel that stands in for a GPU's serves all examples.
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(FORMS),
+    keys=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4),
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**63 - 2)), max_size=6),
+    words=st.integers(0, 13),
+    stream=WORDS,
+    ways=st.tuples(*[st.integers(0, 3)] * 3),
+)
+def test_any_call_equals_the_twin(relaid, host_gpu, form, keys, rows, words, stream, ways):
+    rows = [(b % len(keys), ordinal) for b, ordinal in rows]
+    columns = (torch.tensor(keys), *torch.tensor(rows, dtype=torch.int64).view(-1, 2).unbind(1))
+    inputs = (relaid(tensor, way) for tensor, way in zip(columns, ways, strict=True))
+    got = random_words(*inputs, words, stream, implementation=form)
+    assert got.shape == (len(rows), words)
+    for line, (b, ordinal) in zip(got, rows, strict=True):
+        blocks = [twin((j, ordinal % 2**32, ordinal >> 32, stream), keys[b]) for j in range(-(-words // 4))]
+        assert unsigned(line) == [word for block in blocks for word in block][:words]
+
+
 def test_more_words_and_more_rows_extend_the_sequence():
     keys = torch.tensor([[1, 2], [3, 4]])
     image, ordinal = torch.tensor([0, 1, 0]), torch.tensor([9, 9, 10])
@@ -162,6 +186,27 @@ def test_normals_at_the_ends():
     assert ends[1:].tolist() == [0.0, 0.0, 0.0]
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    patterns=st.lists(WORDS | st.sampled_from([0, 0xFF, 0x100, 2**31, 2**32 - 1]), min_size=24, max_size=24),
+    shape=st.sampled_from([(24,), (1, 2), (3, 8), (2, 3, 4), (12, 2), (0, 4), (3, 0)]),
+    way=st.integers(0, 3),
+)
+def test_any_words_in_any_layout(relaid, patterns, shape, way):
+    patterns = patterns[: math.prod(shape)]
+    top = [word >> 8 for word in patterns]
+    words = torch.tensor([word - (word >> 31 << 32) for word in patterns], dtype=torch.int32).view(shape)
+    assert uniforms(relaid(words, way)).flatten().tolist() == [value / 2**24 for value in top]
+    got = normals(relaid(words, way))
+    assert got.shape == shape
+    wanted = []
+    for a, b in zip(top[::2], top[1::2], strict=True):
+        radius, angle = math.sqrt(-2 * math.log((a + 1) / 2**24)), 2 * math.pi * (b / 2**24)
+        wanted += [radius * math.cos(angle), radius * math.sin(angle)]
+    # as above: one rounding to float32, on a value of which cos may have taken most
+    assert got.flatten().tolist() == pytest.approx(wanted, rel=1e-7, abs=1e-14)
+
+
 def test_normals_do_not_depend_on_layout_or_neighbours():
     words = many_words(3 * 514).view(3, 514)
     together = normals(words)
@@ -172,9 +217,31 @@ def test_normals_do_not_depend_on_layout_or_neighbours():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"keys": torch.zeros(2, 3, dtype=torch.int64)}, ArgumentError, r"keys must be int64 \[B, 2=2\]"),
+        (
+            {"keys": torch.zeros(2, 3, dtype=torch.int64)},
+            ArgumentError,
+            r"keys must be int64 \[B, 2\], got int64 \[2, 3\]",
+        ),
         ({"keys": torch.tensor([[0, 2**32]])}, ArgumentError, "keys must be between 0 and 4294967295"),
         ({"keys": torch.tensor([[0, -1]])}, ArgumentError, "keys must be between 0 and 4294967295"),
+        ({"keys": torch.zeros(1, 2, dtype=torch.int32)}, ArgumentError, "keys must be int64"),
+        ({"keys": [[1, 2]]}, ArgumentTypeError, "keys must be a tensor, got list"),
+        (
+            {"keys": torch.zeros(1, 2, dtype=torch.int64, device="meta")},
+            ArgumentError,
+            "keys must be on a device that holds values, got meta",
+        ),
+        (
+            {"image": torch.zeros(2, dtype=torch.int64, device="meta")},
+            ArgumentError,
+            "image must be on cpu like keys, got meta",
+        ),
+        (
+            {"ordinal": torch.zeros(2, dtype=torch.int64, device="meta")},
+            ArgumentError,
+            "ordinal must be on cpu like keys, got meta",
+        ),
+        ({"image": torch.tensor([0, -1])}, ArgumentError, "image must be between 0 and 0, got values from -1 to 0"),
         ({"image": torch.tensor([0, 1])}, ArgumentError, "image must be between 0 and 0"),
         ({"image": torch.tensor([0, 0], dtype=torch.int32)}, ArgumentError, "image must be int64"),
         ({"ordinal": torch.tensor([0, -1])}, ArgumentError, "ordinal must be between 0"),
@@ -182,6 +249,7 @@ def test_normals_do_not_depend_on_layout_or_neighbours():
         ({"words": -1}, ArgumentError, "words must be between"),
         ({"words": 1.5}, ArgumentTypeError, "words must be a whole number"),
         ({"stream": 2**32}, ArgumentError, "stream must be between"),
+        ({"stream": "0"}, ArgumentTypeError, "stream must be a whole number, got '0'"),
         ({"implementation": "numpy"}, ArgumentError, "implementation must be one of"),
     ],
 )
@@ -196,5 +264,9 @@ def test_wrong_arguments(change, error, message):
 def test_wrong_words():
     with pytest.raises(ArgumentError, match="words must be int32"):
         uniforms(torch.zeros(4))
+    with pytest.raises(ArgumentError, match=r"words must be int32 \[..., n\], got int64 \[4\]"):
+        normals(torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(ArgumentTypeError, match="words must be a tensor, got list"):
+        uniforms([1])
     with pytest.raises(ArgumentError, match="words must come in pairs, got 3"):
         normals(torch.zeros(3, dtype=torch.int32))

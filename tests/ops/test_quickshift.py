@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import quickshift
-from fastxai.ops._quickshift_lab import _on_device, lab
+from fastxai.ops._lab import lab, lab_with_torch, light_of_bytes
 from fastxai.ops._quickshift_loops import power_of_half
 from fastxai.ops.quickshift import _densities, _longest, _noise
 
@@ -37,6 +37,10 @@ def agrees(pictures, implementation=None, **options):
     for picture, labels in zip(pictures, got, strict=True):
         assert torch.equal(labels.long(), scikit_image(picture, **options))
     return got
+
+
+def lab_of_a_gpu(pictures):
+    return lab_with_torch(pictures, torch.tensor(light_of_bytes()))
 
 
 def chw(pixels):
@@ -133,6 +137,23 @@ def test_random_crops(crops, size, corner, photo, kernel_size, max_dist, ratio):
     agrees(crop, kernel_size=kernel_size, max_dist=max_dist, ratio=ratio)
 
 
+# The kernels that stand in for a GPU's serve all examples.
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(FORMS),
+    shape=st.tuples(st.integers(0, 2), st.just(3), st.integers(1, 13), st.integers(1, 19)),
+    levels=st.sampled_from([1, 2, 5, 256]),
+    kernel_size=st.floats(1, 3),
+    max_dist=st.sampled_from([0, 1, 2.5, 200]),
+    ratio=st.floats(0, 1),
+    way=st.integers(0, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_every_form_in_any_layout(relaid, host_gpu, form, shape, levels, kernel_size, max_dist, ratio, way, seed):
+    pictures = relaid(noise(*shape, seed=seed, levels=levels), way)
+    agrees(pictures, form, kernel_size=kernel_size, max_dist=max_dist, ratio=ratio)
+
+
 def test_the_batch_and_the_layout_do_not_matter(crops):
     pictures = crops[:, :, :70, :75]
     together = quickshift(pictures)
@@ -164,13 +185,21 @@ def test_lab_has_the_bits_of_scikit_image(crops):
         wanted = torch.from_numpy(np.moveaxis(rgb2lab(picture.permute(1, 2, 0).numpy()), -1, 0).copy())
         assert torch.equal(lab(picture[None])[0], wanted)
         # Some roundings of values up to 100, each 1e-14, times 500.
-        torch.testing.assert_close(_on_device(picture[None])[0], wanted, rtol=0, atol=1e-11)
+        torch.testing.assert_close(lab_of_a_gpu(picture[None])[0], wanted, rtol=0, atol=1e-11)
 
 
 def test_lab_of_a_gpu_gives_the_same_labels(crops, host_gpu, monkeypatch):
     # The package's attribute of this name is the function, so the module is asked for by its own.
-    monkeypatch.setattr(importlib.import_module("fastxai.ops.quickshift"), "lab", _on_device)
+    monkeypatch.setattr(importlib.import_module("fastxai.ops.quickshift"), "lab", lab_of_a_gpu)
     agrees(crops[:2, :, 100:164, 100:164], "cuda")
+
+
+def test_lab_of_a_gpu_keeps_near_ties(crops, monkeypatch):
+    """Places that are equally far but for rounding are common where few colours meet few distances."""
+    wanted = {kernel_size: quickshift(crops, kernel_size=kernel_size) for kernel_size in (1, 2)}
+    monkeypatch.setattr(importlib.import_module("fastxai.ops.quickshift"), "lab", lab_of_a_gpu)
+    for kernel_size, labels in wanted.items():
+        assert torch.equal(quickshift(crops, kernel_size=kernel_size), labels)
 
 
 def test_power_of_half_is_exact_to_the_last_bits():
@@ -211,15 +240,24 @@ def test_without_limit():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"pictures": torch.zeros(2, 3, 8, 9)}, ArgumentError, r"pictures must be uint8 \[B, 3=3, H, W\], got float32"),
+        ({"pictures": torch.zeros(2, 3, 8, 9)}, ArgumentError, r"pictures must be uint8 \[B, 3, H, W\], got float32"),
         ({"pictures": torch.zeros(2, 1, 8, 9, dtype=torch.uint8)}, ArgumentError, "pictures must be uint8"),
         ({"pictures": torch.zeros(3, 8, 9, dtype=torch.uint8)}, ArgumentError, "pictures must be uint8"),
         ({"pictures": torch.zeros(1, 3, 0, 9, dtype=torch.uint8)}, ArgumentError, "pictures must not be empty"),
         ({"pictures": np.zeros((1, 3, 8, 9), np.uint8)}, ArgumentTypeError, "pictures must be a tensor, got ndarray"),
-        ({"kernel_size": 0.5}, ArgumentError, "kernel_size must be a number at least 1, got 0.5"),
+        (
+            {"pictures": torch.zeros(1, 3, 8, 9, dtype=torch.uint8, device="meta")},
+            ArgumentError,
+            "pictures must be on a device that holds values, got meta",
+        ),
+        ({"kernel_size": 0.5}, ArgumentError, r"kernel_size must be a number at least 1 and at most 1e\+100, got 0.5"),
+        ({"kernel_size": 1e200}, ArgumentError, r"kernel_size must be a number at least 1 and at most 1e\+100"),
         ({"kernel_size": "4"}, ArgumentTypeError, "kernel_size must be a number"),
+        ({"max_dist": "far"}, ArgumentTypeError, "max_dist must be a number, got 'far'"),
+        ({"max_dist": math.inf}, ArgumentError, "max_dist must be a number at least 0, got inf"),
         ({"max_dist": -1}, ArgumentError, "max_dist must be a number at least 0"),
         ({"ratio": 1.5}, ArgumentError, "ratio must be a number at least 0 and at most 1"),
+        ({"ratio": None}, ArgumentTypeError, "ratio must be a number, got None"),
         ({"ratio": math.nan}, ArgumentError, "ratio must be a number"),
         ({"implementation": "fast"}, ArgumentError, "implementation must be one of torch, numba, cuda"),
     ],

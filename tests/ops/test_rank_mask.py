@@ -76,7 +76,9 @@ def test_rounding(fraction, count):
         (torch.zeros(2, 2), 1.1, "fraction must be a number at least 0 and at most 1"),
         (torch.zeros(2, 2), -0.1, "fraction must be a number at least 0"),
         (torch.zeros(2, 2), NAN, "fraction must be a number"),
-        (torch.zeros(2, 2), "0.2", "fraction must be a number"),
+        (torch.zeros(2, 2), "0.2", "fraction must be a number, got '0.2'"),
+        (torch.zeros(2, 2), True, "fraction must be a number, got True"),
+        ([[0.0]], 0.2, "maps must be a tensor, got list"),
     ],
 )
 def test_wrong_arguments(maps, fraction, message):

@@ -12,7 +12,7 @@ import platform
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -119,6 +119,26 @@ def test_random_crops(crops, size, corner, photo, segments, compactness, sigma, 
     (height, width), (top, left) = size, corner
     crop = crops[photo : photo + 1, :, top : top + height, left : left + width]
     agrees(crop, segments=segments, compactness=compactness, sigma=sigma, iterations=iterations)
+
+
+# The kernels that stand in for a GPU's serve all examples.
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(["numba", "cuda"]),
+    shape=st.tuples(st.integers(1, 2), st.just(3), st.integers(1, 13), st.integers(1, 19)),
+    levels=st.sampled_from([1, 2, 5, 256]),
+    segments=st.sampled_from([1, 2, 9, 40, 500]),
+    compactness=st.floats(0.01, 100),
+    sigma=st.sampled_from([0.0, 0.7]),
+    iterations=st.integers(1, 4),
+    way=st.integers(0, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_every_form_in_any_layout(
+    relaid, host_gpu, form, shape, levels, segments, compactness, sigma, iterations, way, seed
+):
+    pictures = relaid(noise(*shape, seed=seed, levels=levels), way)
+    agrees(pictures, form, segments=segments, compactness=compactness, sigma=sigma, iterations=iterations)
 
 
 @pytest.mark.parametrize("implementation", ["numba", "cuda"])
@@ -230,18 +250,25 @@ def test_threads_do_not_matter(crops):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"pictures": torch.zeros(2, 3, 8, 9)}, ArgumentError, r"pictures must be uint8 \[B, 3=3, H, W\], got float32"),
+        ({"pictures": torch.zeros(2, 3, 8, 9)}, ArgumentError, r"pictures must be uint8 \[B, 3, H, W\], got float32"),
         ({"pictures": torch.zeros(2, 1, 8, 9, dtype=torch.uint8)}, ArgumentError, "pictures must be uint8"),
         ({"pictures": torch.zeros(3, 8, 9, dtype=torch.uint8)}, ArgumentError, "pictures must be uint8"),
         ({"pictures": torch.zeros(1, 3, 0, 9, dtype=torch.uint8)}, ArgumentError, "pictures must not be empty"),
         ({"pictures": np.zeros((1, 3, 8, 9), np.uint8)}, ArgumentTypeError, "pictures must be a tensor, got ndarray"),
+        (
+            {"pictures": torch.zeros(1, 3, 8, 9, dtype=torch.uint8, device="meta")},
+            ArgumentError,
+            "pictures must be on a device that holds values, got meta",
+        ),
         ({"segments": 0}, ArgumentError, "segments must be at least 1, got 0"),
         ({"segments": 10.5}, ArgumentTypeError, "segments must be a whole number, got 10.5"),
         ({"compactness": 0}, ArgumentError, "compactness must be a number at least 1e-100, got 0"),
         ({"compactness": "10"}, ArgumentTypeError, "compactness must be a number"),
         ({"sigma": -1}, ArgumentError, "sigma must be a number at least 0"),
+        ({"sigma": "1"}, ArgumentTypeError, "sigma must be a number, got '1'"),
         ({"sigma": math.nan}, ArgumentError, "sigma must be a number"),
         ({"iterations": 0}, ArgumentError, "iterations must be at least 1, got 0"),
+        ({"iterations": 2.0}, ArgumentTypeError, "iterations must be a whole number, got 2.0"),
         ({"implementation": "fast"}, ArgumentError, "implementation must be one of scikit-image, numba, cuda"),
     ],
 )

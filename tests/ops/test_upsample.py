@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import upsample
 
 
@@ -41,6 +43,25 @@ def test_equals_the_formula(native, size):
             torch.testing.assert_close(got[b, k].double(), twin(maps[b, k], *size), rtol=0, atol=1e-5)
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(0, 2),
+    targets=st.integers(0, 2),
+    native=st.tuples(st.integers(1, 7), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 11), st.integers(1, 19)),
+    way=st.integers(0, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_equals_the_formula_in_any_layout(relaid, batch, targets, native, size, way, seed):
+    maps = torch.randn(batch, targets, *native, generator=torch.Generator().manual_seed(seed))
+    got = upsample(relaid(maps, way), size)
+    assert got.shape == (batch, targets, *size)
+    for b in range(batch):
+        for k in range(targets):
+            # as above: positions are float32
+            torch.testing.assert_close(got[b, k].double(), twin(maps[b, k], *size), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("targets", [1, 3])
 def test_the_batch_and_the_layout_do_not_matter(targets):
     maps = torch.randn(9, targets, 7, 7, generator=torch.Generator().manual_seed(1))
@@ -56,15 +77,19 @@ def test_no_maps():
 
 
 @pytest.mark.parametrize(
-    ("native", "size", "message"),
+    ("native", "size", "error", "message"),
     [
-        (torch.zeros(1, 7, 7), (3, 3), "native must be float32"),
-        (torch.zeros(1, 1, 7, 7).half(), (3, 3), "native must be float32"),
-        (torch.zeros(1, 1, 0, 7), (3, 3), "native must not be empty"),
-        (torch.zeros(1, 1, 7, 7), (3,), "size must be"),
-        (torch.zeros(1, 1, 7, 7), (3, 0), r"size\[1\] must be at least 1"),
+        (torch.zeros(1, 7, 7), (3, 3), ArgumentError, "native must be float32"),
+        (torch.zeros(1, 1, 7, 7).half(), (3, 3), ArgumentError, "native must be float32"),
+        (torch.zeros(1, 1, 0, 7), (3, 3), ArgumentError, "native must not be empty"),
+        (torch.zeros(1, 1, 7, 7), (3,), ArgumentError, "size must be"),
+        (torch.zeros(1, 1, 7, 7), (3, 0), ArgumentError, r"size\[1\] must be at least 1"),
+        (torch.zeros(1, 1, 7, 7), (-2, 3), ArgumentError, r"size\[0\] must be at least 1, got -2"),
+        (torch.zeros(1, 1, 7, 7), 3, ArgumentError, r"size must be \(H, W\), got 3"),
+        (torch.zeros(1, 1, 7, 7), (3, 2.5), ArgumentTypeError, r"size\[1\] must be a whole number, got 2.5"),
+        ([[1.0]], (3, 3), ArgumentTypeError, "native must be a tensor, got list"),
     ],
 )
-def test_wrong_arguments(native, size, message):
-    with pytest.raises(ArgumentError, match=message):
+def test_wrong_arguments(native, size, error, message):
+    with pytest.raises(error, match=message):
         upsample(native, size)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import unpack, weighted_gram
 
 FORMS = ["torch", "numba", "cuda"]
@@ -81,6 +84,33 @@ def test_kernel_and_loop_agree_in_every_bit(host_gpu, batch, rows, segments, tar
     assert host_gpu == ["weighted_gram"]
     for name in ("gram", "rhs", "total"):
         assert torch.equal(getattr(kernel, name), getattr(loop, name)), name
+
+
+# One kernel that stands in for a GPU's serves all examples.
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.integers(1, 4),
+    rows=st.integers(0, 21),
+    segments=st.sampled_from([1, 2, 31, 32, 33, 64, 70]),
+    targets=st.integers(0, 4),
+    spare=st.integers(0, 2),
+    double=st.booleans(),
+    ways=st.tuples(*[st.integers(0, 3)] * 4),
+    seed=st.integers(0, 2**31),
+)
+def test_forms_hold_to_the_reference(relaid, host_gpu, batch, rows, segments, targets, spare, double, ways, seed):
+    coalitions, weights, values, counts = draw(
+        batch, rows, segments, targets, seed=seed, words=-(-segments // 32) + spare
+    )
+    weights[:, ::3] = 0  # rows that count for nothing
+    if double:
+        weights, values = weights.double() * math.pi, values.double() * math.pi
+    inputs = [relaid(tensor, way) for tensor, way in zip((coalitions, weights, values, counts), ways, strict=True)]
+    dense, loop, kernel = (weighted_gram(*inputs, implementation=form) for form in FORMS)
+    for name in ("gram", "rhs", "total"):
+        assert torch.equal(getattr(loop, name), getattr(kernel, name)), name
+        # at most 21 float64 terms of order 10, added in another order
+        torch.testing.assert_close(getattr(loop, name), getattr(dense, name), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", ["numba", "cuda"])
@@ -169,18 +199,24 @@ def test_a_ridge_fit_recovers_an_additive_score():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "error", "message"),
     [
-        ({"coalitions": torch.zeros(2, 3, 1)}, "coalitions must be int32"),
-        ({"weights": torch.zeros(2, 4)}, r"weights must be float32 or float64 \[B=2, n=3\]"),
-        ({"values": torch.zeros(2, 3)}, "values must be float32"),
-        ({"counts": torch.tensor([1, 33])}, "counts must be between 1 and 32"),
-        ({"counts": torch.tensor([0, 3])}, "counts must be between 1 and 32"),
-        ({"counts": torch.tensor([3])}, r"counts must be int64 \[B=2\]"),
-        ({"implementation": "numpy"}, "implementation must be one of torch, numba, cuda"),
+        ({"coalitions": torch.zeros(2, 3, 1)}, ArgumentError, "coalitions must be int32"),
+        ({"coalitions": [[[1]]]}, ArgumentTypeError, "coalitions must be a tensor, got list"),
+        ({"weights": torch.zeros(2, 4)}, ArgumentError, r"weights must be float32 or float64 \[B=2, n=3\]"),
+        ({"weights": torch.zeros(2, 3).half()}, ArgumentError, "weights must be float32 or float64"),
+        ({"weights": torch.zeros(2, 3, device="meta")}, ArgumentError, "weights must be on cpu like coalitions"),
+        ({"values": torch.zeros(2, 3)}, ArgumentError, "values must be float32"),
+        ({"values": torch.zeros(2, 3, 1).bfloat16()}, ArgumentError, "values must be float32 or float64"),
+        ({"values": torch.zeros(2, 3, 1, device="meta")}, ArgumentError, "values must be on cpu like coalitions"),
+        ({"counts": torch.tensor([1, 33])}, ArgumentError, "counts must be between 1 and 32"),
+        ({"counts": torch.tensor([0, 3])}, ArgumentError, "counts must be between 1 and 32"),
+        ({"counts": torch.tensor([3])}, ArgumentError, r"counts must be int64 \[B=2\]"),
+        ({"counts": torch.tensor([1, 2], dtype=torch.int32)}, ArgumentError, "counts must be int64"),
+        ({"implementation": "numpy"}, ArgumentError, "implementation must be one of torch, numba, cuda"),
     ],
 )
-def test_wrong_arguments(change, message):
+def test_wrong_arguments(change, error, message):
     arguments = {
         "coalitions": torch.zeros(2, 3, 1, dtype=torch.int32),
         "weights": torch.zeros(2, 3),
@@ -188,5 +224,5 @@ def test_wrong_arguments(change, message):
         "counts": torch.tensor([4, 5]),
     }
     weighted_gram(**arguments)
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(error, match=message):
         weighted_gram(**{**arguments, **change})
