@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,12 +20,13 @@ from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.device import check_precision, find_device
 from fastxai.models.model import Model
 from fastxai.models.probes import InputGradients, Probe, Scores
-from fastxai.models.session import Session
+from fastxai.models.session import Session, waves
 from fastxai.types import Settings
 
 _PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by searching
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
+_COMPILED = 240.0  # seconds of eager scores from which on a compilation (20 to 40 s for a fifth of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
@@ -35,25 +37,24 @@ _PROBES: dict[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}
 def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layers: Sequence[str] = ()) -> Settings:
     """Settings for explaining with `model`.
 
-    kinds: probe kind ("scores", "gradients") -> rows expected in the whole run, which bounds the chunks worth trying;
-    targets: K of the probes; layers: what predictions will record (they must run in the settled precision).
-    `Settings.reasons` says for people why each was chosen.
+    kinds: probe kind ("scores", "gradients") -> rows expected in the whole run, which bounds the chunks worth trying
+    and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record (they must
+    run in the settled precision). `Settings.reasons` says for people why each was chosen.
     """
     for kind in kinds:
         if kind not in _PROBES:
             raise ArgumentError(f"kinds must be of {', '.join(_PROBES)}, got {kind!r}")
     device = find_device(model.device)
-    reasons = {"device": _why_device(device)}
-    precision, reasons["precision"] = _precision(model, device, kinds, targets)
-    compiled = model.compile is True
-    reasons["compile"] = "as asked" if model.compile != "auto" else "eager: compiling must be asked for"
-    threads = torch.get_num_threads()
-    base = Settings(str(device), precision, compiled, threads=threads)
+    base = Settings(str(device), fold=model.fold, threads=torch.get_num_threads())
+    reasons = {"device": _why_device(device), "threads": "as found"}
+    precision, reasons["precision"] = _precision(model, base, kinds, targets)
+    base = replace(base, precision=precision)
 
     rows = {"predict": _PREDICT_ROWS, "scores": _PREDICT_ROWS, "gradients": _PREDICT_ROWS}
     reasons["rows"] = "not searched: no rows beyond predictions"
     # Timed eagerly also for compiled runs: a compilation a size would cost more than the search can gain.
-    with model.open(_eager(base)) as session:
+    with model.open(base) as session:
+        reasons["fold"] = f"{session.folded} batch norms are part of convolutions" if base.fold else "as asked"
         if layers:
             blank = _noise(session, _PREDICT_ROWS)
             session.predict(blank, tuple(layers)).recordings(_targets(session, _PREDICT_ROWS, targets))
@@ -69,8 +70,32 @@ def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layer
             said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
         if said:
             reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
-    reasons["threads"] = "as found"
-    return Settings(str(device), precision, compiled, rows, threads, rates, reasons)
+    base = replace(base, rows=rows, rates=rates)
+    compiled, reasons["compile"], gain = _compile(model, base, kinds.get("scores", 0), targets)
+    if compiled:
+        rates["scores"] = round(gain * rates["scores"], 2)
+    return replace(base, compile=compiled, rates=rates, reasons=reasons)
+
+
+def _compile(model: Model, eager: Settings, expected: int, targets: int) -> tuple[bool, str, float]:
+    """Whether to compile the forward pass of the run's `expected` score rows, why, and how much faster it is then."""
+    if not expected:
+        return False, "eager: only scores are read from compiled code, and this run asks for none", 1.0
+    if model.compile != "auto":
+        return model.compile is True, "as asked", 1.0
+    seconds = expected / eager.rates["scores"]
+    if seconds < _COMPILED:
+        return False, f"eager: about {seconds:.0f} s of scores are too few to earn a compilation back", 1.0
+    begun = time.perf_counter()
+    try:
+        with model.open(replace(eager, compile=True)) as compiled, model.open(eager) as plain:
+            took = time.perf_counter() - begun
+            pair = _seconds([compiled, plain], "scores", eager.rows["scores"], targets, _BUDGET)
+    except CannotRun as error:
+        return False, f"eager: {error}", 1.0
+    gain = pair[1] / pair[0]
+    said = f"compiled scores were measured {gain:.2f}x as fast as eager ones (compiling took {took:.0f} s)"
+    return gain >= _WORTH, said if gain >= _WORTH else f"eager: {said}", gain
 
 
 def _why_device(device: torch.device) -> str:
@@ -79,22 +104,23 @@ def _why_device(device: torch.device) -> str:
     return "no CUDA device is usable" if not torch.cuda.is_available() else "as asked"
 
 
-def _precision(model: Model, device: torch.device, kinds: Mapping[str, int], targets: int) -> tuple[str, str]:
+def _precision(model: Model, base: Settings, kinds: Mapping[str, int], targets: int) -> tuple[str, str]:
+    device = torch.device(base.device)
     if model.precision != "auto":
         check_precision(model.precision, device)
         return model.precision, "as asked"
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         choice = "bf16" if major >= 8 else "fp16"
-        return _if_it_runs(model, device, choice, f"{choice} is fast on compute capability {major}.{minor}")
+        return _if_it_runs(model, replace(base, precision=choice), f"fast on compute capability {major}.{minor}")
     if not fast_bf16():
         return "fp32", "this CPU has neither AMX-BF16 nor AVX512-BF16"
     if not kinds:
         kinds = {"scores": 1}
     with ExitStack() as stack:
-        exact = stack.enter_context(model.open(Settings("cpu", "fp32")))
+        exact = stack.enter_context(model.open(replace(base, precision="fp32")))
         try:
-            rough = stack.enter_context(model.open(Settings("cpu", "bf16")))
+            rough = stack.enter_context(model.open(replace(base, precision="bf16")))
         except CannotRun as error:
             return "fp32", f"bf16 does not work: {error}"
         # What the run will mostly do decides: a gradient costs more than a score does, but there are fewer of them.
@@ -111,12 +137,12 @@ def _precision(model: Model, device: torch.device, kinds: Mapping[str, int], tar
     return "fp32", f"bf16 was measured only {fp32 / bf16:.2f}x as fast as fp32"
 
 
-def _if_it_runs(model: Model, device: torch.device, precision: str, why: str) -> tuple[str, str]:
+def _if_it_runs(model: Model, settings: Settings, why: str) -> tuple[str, str]:
     try:
-        with model.open(Settings(str(device), precision)):
-            return precision, why
+        with model.open(settings):
+            return settings.precision, f"{settings.precision} is {why}"
     except CannotRun as error:
-        return "fp32", f"{precision} does not work: {error}"
+        return "fp32", f"{settings.precision} does not work: {error}"
 
 
 def fast_bf16() -> bool:
@@ -188,17 +214,9 @@ def _timed(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _noise(session: Session, rows: int) -> Tensor:
-    """Inputs that are not zero: arithmetic on zeros and denormals has speeds of its own. No generator is touched."""
     preprocess = session.model.preprocess
-    shape = (rows, preprocess.channels, *preprocess.size)
-    count = rows * preprocess.channels * preprocess.size[0] * preprocess.size[1]
-    waves = torch.sin(torch.arange(count, dtype=torch.float32) * 0.7)
-    return waves.reshape(shape).to(session.device, session.dtype)
+    return waves((rows, preprocess.channels, *preprocess.size)).to(session.device, session.dtype)
 
 
 def _targets(session: Session, rows: int, targets: int) -> Tensor:
     return (torch.arange(targets) % session.classes_out).expand(rows, targets).contiguous().to(session.device)
-
-
-def _eager(settings: Settings) -> Settings:
-    return Settings(settings.device, settings.precision, False, settings.rows, settings.threads)

@@ -19,12 +19,14 @@ def load_model(
     device: str | torch.device = "auto",
     precision: str = "auto",
     compile: bool | str = "auto",
+    fold: bool = True,
 ) -> Model:
     """The model that `spec` names.
 
     spec: `embedded` (also `embedded:lite1`, `embedded:lite2`), `torchvision:NAME`, `timm:NAME`, `hf:NAME` (or a local
     folder), `package.module:factory`. weights: a file (safetensors or a state dict, read without running code from
-    it), "random" for a fixed random initialisation, or None for the source's own pretrained weights.
+    it), "random" for a fixed random initialisation, or None for the source's own pretrained weights. The others are
+    those of `Model`.
     Raises `ArgumentError` for what cannot be, `CannotRun` where a download is impossible (the message names the file
     and its place), `MissingExtra` for an optional part that is not installed.
     """
@@ -35,7 +37,11 @@ def load_model(
         raise ArgumentError(f"model must be {FORMS}, got {spec!r}")
     find_device(device)  # before the work of loading
     options = Options(
-        weights=None if weights is None else str(weights), device=device, precision=precision, compile=compile
+        weights=None if weights is None else str(weights),
+        device=device,
+        precision=precision,
+        compile=compile,
+        fold=fold,
     )
     source = importlib.import_module(f"fastxai.models.sources.{SOURCES[kind]}" if kind in SOURCES else _FACTORY)
     model: Model = source.load(name if kind in SOURCES else spec, options)

@@ -29,7 +29,9 @@ class Model:
     one output may have two class names: the score z stands for the second, -z for the first); `logits`: the scores
     are kept as they are (for regression, or a module that ends in a softmax of its own).
     device: auto, cpu, cuda, cuda:N; precision: auto, fp32, bf16, fp16; compile: auto, True, False. "auto" is settled
-    by `calibrate`. class_keys: stable keys (WordNet ids) beside the names, by which folders may name classes.
+    by `calibrate`. fold: batch norms become part of the convolutions before them, which is faster and rounds
+    differently (scores move by some 1e-6 of their range). class_keys: stable keys (WordNet ids) beside the names, by
+    which folders may name classes.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Model:
         device: str | torch.device = "auto",
         precision: str = "auto",
         compile: bool | str = "auto",
+        fold: bool = True,
         class_keys: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
@@ -65,7 +68,10 @@ class Model:
         self.precision = check_choice("precision", precision, ("auto", *PRECISIONS))
         if precision != "auto":
             check_precision(precision, self.device)
+        if not isinstance(fold, bool):
+            raise ArgumentError(f"fold must be True or False, got {fold!r}")
         self.compile: bool | str = compile
+        self.fold = fold
 
     @property
     def fingerprint(self) -> str:

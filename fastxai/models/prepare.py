@@ -11,13 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 from fastxai.errors import ArgumentError
 
 
-def private_copy(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A frozen copy in evaluation mode, channels last, on `device`; `module` itself is not touched.
-
-    Everything is float32 first, also where the module came in half precision. Convolution and linear weights then
-    take `dtype`; norm layers and loose parameters stay float32, as autocast would keep them. Weights in `dtype`
-    spare autocast the cast of every weight in every call.
-    """
+def private_copy(module: nn.Module, device: torch.device) -> nn.Module:
+    """A frozen float32 copy in evaluation mode on `device`, also of half-precision modules; `module` is not touched."""
     try:
         private = copy.deepcopy(module)
     except Exception as error:
@@ -28,12 +23,21 @@ def private_copy(module: nn.Module, device: torch.device, dtype: torch.dtype) ->
     private.eval().requires_grad_(False)
     for parameter in private.parameters():
         parameter.grad = None
-    private = private.float().to(device)
-    if dtype != torch.float32:
-        for part in private.modules():
-            if isinstance(part, (_ConvNd, nn.Linear)):
-                part.to(dtype)
-    for parameter in private.parameters():
+    return private.float().to(device)
+
+
+def lower_weights(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Give convolution and linear weights `dtype`, in place, and all of them channels-last memory.
+
+    Norm layers and loose parameters stay float32, as autocast would keep them. Returns whether there are any of these:
+    a module without them computes in `dtype` throughout and needs no autocast around it.
+    """
+    weights = [part for part in module.modules() if isinstance(part, (_ConvNd, nn.Linear))]
+    for part in weights:
+        part.to(dtype)
+    for parameter in module.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return private
+    lowered = {id(tensor) for part in weights for tensor in (*part.parameters(), *part.buffers())}
+    others = [tensor for tensor in (*module.parameters(), *module.buffers()) if id(tensor) not in lowered]
+    return any(tensor.is_floating_point() for tensor in others)

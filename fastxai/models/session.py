@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
+from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.layers import Layers
 from fastxai.models.outputs import find_logits
-from fastxai.models.prepare import private_copy
+from fastxai.models.prepare import lower_weights, private_copy
 from fastxai.models.probes import InputGradients, Prediction, Probe, Reading, Recording, Scores
 from fastxai.models.record import Recorder
 from fastxai.types import Settings
@@ -49,6 +51,8 @@ class Session:
         self._module: nn.Module | None = None
         self._forward: Callable[[Tensor], Any] | None = None
         self._layers: Layers | None = None
+        self._folded: Folded | None = None
+        self._autocast = self.dtype != torch.float32
         self._expand = self._mutates = False
         self._outputs = 0
 
@@ -58,12 +62,17 @@ class Session:
             if self.settings.threads:
                 stack.callback(torch.set_num_threads, torch.get_num_threads())
                 torch.set_num_threads(self.settings.threads)
-            self._module = self._forward = private_copy(self.model.module, self.device, self.dtype)
             stack.callback(self._forget)
+            self._module = self._forward = private_copy(self.model.module, self.device)
+            if self.settings.fold:
+                self._fold(self._module)
+            mixed = lower_weights(self._module, self.dtype)
+            self._autocast = self.dtype != torch.float32 and mixed
             self._try_out()
             if self.settings.compile:
                 check_compiler(self.device)
-                self._forward = torch.compile(self._module, dynamic=False)
+                self._forward = compiled(self._module, self.device)
+                self._compile()
             self._stack = stack.pop_all()
         return self
 
@@ -90,6 +99,8 @@ class Session:
                 logits = self._run(module, inputs)
             return Prediction(logits.clone(), lambda targets: {})  # a clone made out here is a normal tensor
         traced = self._traced()
+        if self._folded is not None:
+            self._folded.restore(layers)
         recorder = Recorder(module, {name: traced.positions_first(name) for name in layers})
         with recorder, torch.enable_grad():
             logits = self._run(module, self._ready(inputs).detach())
@@ -152,7 +163,7 @@ class Session:
         ready = self._ready(inputs)
         if self._mutates and not ready.requires_grad and ready.data_ptr() == inputs.data_ptr():
             ready = ready.clone()
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self._autocast):
             with FrozenBackward() if self._frozen_backward and torch.is_grad_enabled() else nullcontext():
                 output = forward(ready)
         logits = find_logits(output, int(inputs.shape[0])).float()
@@ -162,19 +173,28 @@ class Session:
         inputs = inputs.to(self.device, self.dtype, non_blocking=True)
         return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
+    def _fold(self, module: nn.Module) -> None:
+        """Fold batch norms, in float32. Layers are looked up before: folding leaves fewer of them."""
+        probe = waves((2, *self._input_shape)).to(self.device).contiguous(memory_format=torch.channels_last)
+
+        def forward() -> Tensor:
+            with self._reported(probe):
+                return find_logits(module(probe.clone()), 2).float()
+
+        with torch.no_grad():
+            self._layers = Layers.trace(module, forward)
+        self._folded = fold_batch_norms(module, forward)
+
+    @property
+    def folded(self) -> int:
+        """How many batch norms were folded into convolutions."""
+        return 0 if self._folded is None else len(self._folded)
+
     def _try_out(self) -> None:
         """One forward pass of two grey pictures before any work: how many scores, and does it write on its input?"""
         probe = self._blank(2)
-        with torch.no_grad():
-            try:
-                logits = self._run(self._module, probe)
-            except ArgumentError:
-                raise
-            except Exception as error:
-                raise CannotRun(
-                    f"model {self.model.name} failed on a batch {list(probe.shape)} in {self.settings.precision} "
-                    f"on {self.device}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                ) from error
+        with torch.no_grad(), self._reported(probe):
+            logits = self._run(self._module, probe)
         self._mutates = probe._version > 0
         names, found = self.model.classes, int(logits.shape[1])
         if found == 1 and self.model.output == "softmax":
@@ -184,9 +204,31 @@ class Session:
         if names is not None and len(names) != self._outputs:
             raise ArgumentError(f"classes must be as many as the module's scores, got {len(names)} names for {found}")
 
+    def _compile(self) -> None:
+        """Compile now, for the shape of the run, so that neither its time nor its errors come in the middle."""
+        probe = self._blank(self.settings.rows["scores"])
+        with self._reported(probe):
+            self._scores(Scores(), probe, torch.zeros((len(probe), 1), dtype=torch.int64, device=self.device))
+
+    @contextmanager
+    def _reported(self, probe: Tensor) -> Iterator[None]:
+        """What goes wrong inside the model, in one line."""
+        try:
+            yield
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise CannotRun(
+                f"model {self.model.name} failed on a batch {list(probe.shape)} in {self.settings.precision} "
+                f"on {self.device}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
+
+    @property
+    def _input_shape(self) -> tuple[int, int, int]:
+        return (self.model.preprocess.channels, *self.model.preprocess.size)
+
     def _blank(self, rows: int) -> Tensor:
-        shape = (rows, self.model.preprocess.channels, *self.model.preprocess.size)
-        return self._ready(torch.zeros(shape, device=self.device))
+        return self._ready(torch.zeros((rows, *self._input_shape), device=self.device))
 
     def _traced(self) -> Layers:
         module = self._opened()
@@ -201,4 +243,18 @@ class Session:
         return self._module
 
     def _forget(self) -> None:
-        self._module = self._forward = self._layers = None
+        self._module = self._forward = self._layers = self._folded = None
+
+
+def waves(shape: tuple[int, ...]) -> Tensor:
+    """Inputs float32 that are not zero, the same on every call: zeros and denormals have speeds of their own."""
+    return torch.sin(torch.arange(math.prod(shape), dtype=torch.float32) * 0.7).reshape(shape)
+
+
+def compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
+    """`torch.compile` with the weights as constants, for one shape; a GPU replays the calls as one graph."""
+    options: dict[str, Any] = {"freezing": True}
+    if device.type == "cuda":
+        options["triton.cudagraphs"] = True
+    forward: Callable[[Tensor], Any] = torch.compile(module, dynamic=False, options=options)
+    return forward

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models import Session, calibrate
 from fastxai.models.calibrate import fast_bf16
 from fastxai.types import Settings
@@ -26,7 +26,7 @@ def test_a_small_model(wrap: Any, net: Any):
     assert settings.rows["scores"] in (4, 8, 16, 32)
     assert settings.rows["gradients"] in (4, 8, 16, 32)
     assert settings.threads == torch.get_num_threads()
-    assert set(settings.reasons) == {"device", "precision", "compile", "threads", "rows"}
+    assert set(settings.reasons) == {"device", "precision", "compile", "fold", "threads", "rows"}
     assert all(settings.reasons.values())
     assert torch.equal(torch.get_rng_state(), state), "calibrating must not move the caller's generator"
     with wrap(net()).open(settings) as session:
@@ -37,7 +37,11 @@ def test_what_was_asked_for_is_honoured(wrap: Any, net: Any):
     for precision in ("fp32", "bf16"):
         settings = calibrate(wrap(net(), precision=precision, compile=False), kinds={})
         assert (settings.precision, settings.reasons["precision"]) == (precision, "as asked")
-    assert calibrate(wrap(net(), precision="fp32", compile=True), kinds={}).compile is True
+    asked = wrap(net(), precision="fp32", compile=True, fold=False)
+    assert calibrate(asked, kinds={"scores": 1}).compile is True
+    nothing = calibrate(asked, kinds={})
+    assert (nothing.compile, nothing.fold) == (False, False)
+    assert "asks for none" in nothing.reasons["compile"]
 
 
 def test_chunks_are_no_larger_than_the_work(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
@@ -59,7 +63,7 @@ def test_the_smallest_chunk_that_is_about_as_fast(
     monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any, speeds: dict[int, float], chosen: int
 ):
     monkeypatch.setattr(module, "_seconds", lambda sessions, kind, rows, *_: [rows / speeds[rows]])
-    settings = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 100_000})
+    settings = calibrate(wrap(net(), precision="fp32", compile=False), kinds={"scores": 100_000})
     assert settings.rows["scores"] == chosen
     assert settings.rates["scores"] == speeds[chosen]
 
@@ -99,5 +103,35 @@ def test_unknown_kinds_and_layers_are_refused(wrap: Any, net: Any):
         calibrate(wrap(net(), precision="fp32"), kinds={}, layers=("nowhere",))
     assert isinstance(fast_bf16(), bool)
     assert calibrate(wrap(net(), precision="fp32"), kinds={}) == Settings(
-        "cpu", "fp32", False, threads=torch.get_num_threads()
+        "cpu", "fp32", fold=True, threads=torch.get_num_threads()
     )
+
+
+def test_a_run_is_compiled_where_that_is_measured_to_pay(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
+    opened = []
+
+    def fake(sessions: list[Session], kind: str, rows: int, targets: int, budget: float) -> list[float]:
+        opened.append([session.settings.compile for session in sessions])
+        return [0.1 if session.settings.compile else gain * 0.1 for session in sessions]
+
+    monkeypatch.setattr(module, "_seconds", fake)
+    monkeypatch.setattr(Session, "_compile", lambda session: None)  # 20 s
+    for gain, chosen in ((1.3, True), (1.01, False)):
+        found = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 100_000})
+        assert found.compile is chosen
+        assert f"{gain:.2f}x as fast" in found.reasons["compile"]
+    assert [True, False] in opened
+    short = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 100})
+    assert not short.compile
+    assert "too few to earn" in short.reasons["compile"]
+
+
+def test_no_compiler_means_eager_and_says_so(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
+    def refuse(device: torch.device) -> None:
+        raise CannotRun("compile needs a C++ compiler")
+
+    monkeypatch.setattr(sys.modules["fastxai.models.session"], "check_compiler", refuse)
+    monkeypatch.setattr(module, "_COMPILED", 0.0)
+    found = calibrate(wrap(net(), precision="fp32"), kinds={"scores": 10})
+    assert not found.compile
+    assert found.reasons["compile"] == "eager: compile needs a C++ compiler"

@@ -23,6 +23,7 @@ class Options:
     device: str | torch.device = "auto"
     precision: str = "auto"
     compile: bool | str = "auto"
+    fold: bool = True
 
     @property
     def file(self) -> str | None:
@@ -42,6 +43,7 @@ class Options:
             device=self.device,
             precision=self.precision,
             compile=self.compile,
+            fold=self.fold,
             **more,
         )
 

@@ -77,5 +77,6 @@ def _adjusted(made: Model, options: Options) -> Model:
         device=made.device if options.device == "auto" else options.device,
         precision=made.precision if options.precision == "auto" else options.precision,
         compile=made.compile if options.compile == "auto" else options.compile,
+        fold=made.fold and options.fold,
         class_keys=made.class_keys,
     )
