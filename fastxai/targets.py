@@ -17,7 +17,7 @@ from fastxai.errors import ArgumentError, ArgumentTypeError
 
 @dataclass(frozen=True)
 class Targets:
-    """A rule for targets: `rank` the K best classes, `label` the picture's own class, `fixed` given ids.
+    """A rule for targets: `rank` the K best classes, `all` of them in order, `label` the picture's own, `fixed` ids.
 
     table int64 [N, K] holds given ids, by image id in `rows`; one row for all images where `rows` is empty.
     """
@@ -34,6 +34,8 @@ class Targets:
         """
         if self.kind == "rank":
             return ranked(probabilities, self.count)
+        if self.kind == "all":
+            return torch.arange(self.count, device=probabilities.device).repeat(len(probabilities), 1)
         if self.kind == "label":
             known = (labels >= 0) & (labels < probabilities.shape[1])
             return torch.where(known, labels, -1).to(probabilities.device).unsqueeze(1)
@@ -50,7 +52,7 @@ class Targets:
             summed = hashlib.blake2b("\n".join(self.rows).encode(), digest_size=16)
             summed.update(self.table.numpy().tobytes())
             return {"ids": list(self.table.shape), "digest": summed.hexdigest()}
-        return f"top{self.count}" if self.kind == "rank" else "label"
+        return f"top{self.count}" if self.kind == "rank" else self.kind
 
 
 def ranked(probabilities: Tensor, count: int) -> Tensor:
@@ -59,14 +61,16 @@ def ranked(probabilities: Tensor, count: int) -> Tensor:
 
 
 def parse_targets(value: Any, *, classes: int, ids: Sequence[str]) -> Targets:
-    """A rule from "top1", "top5", "topK", "label", one class id, or ids [N] or [N, K] in source order.
+    """A rule from "top1", "top5", "topK", "all", "label", one class id, or ids [N] or [N, K] in source order.
 
     Raises `ArgumentError` for a rank or id beyond the model's classes, or a wrong number of rows.
     """
-    forms = "targets must be top1, top5, topK, label, a class id, or ids [N] or [N, K]"
+    forms = "targets must be top1, top5, topK, all, label, a class id, or ids [N] or [N, K]"
     if isinstance(value, str):
         if value == "label":
             return Targets("label", 1)
+        if value == "all":
+            return Targets("all", classes)
         if re.fullmatch(r"top\d+", value):
             rank = int(value[3:])
             if not 1 <= rank <= classes:

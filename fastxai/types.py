@@ -110,7 +110,9 @@ class Settings:
     precision: str = "fp32"  # fp32, bf16, fp16
     compile: bool = False
     fold: bool = False  # batch norms into convolutions
-    rows: Mapping[str, int] = field(default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8})
+    rows: Mapping[str, int] = field(
+        default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8, "directions": 2}
+    )
     threads: int = 0  # of torch, 0: as found
     rates: Mapping[str, float] = field(default_factory=dict, compare=False)  # rows a second, as measured
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)  # setting -> why, for people

@@ -3,7 +3,7 @@
 Room for a method: a file with a frozen configuration and its task, and its name in `EXPLAINERS`.
 """
 
-from fastxai.explainers.base import Batch, Block, Explainer, Task
+from fastxai.explainers.base import Batch, Block, Explainer, Task, shows_maps
 from fastxai.explainers.gradcam import GradCam
 from fastxai.explainers.gradient_shap import GradientShap
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
@@ -21,4 +21,5 @@ __all__ = [
     "Lime",
     "Task",
     "as_explainers",
+    "shows_maps",
 ]

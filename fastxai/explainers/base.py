@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastxai.models import Probe, Reading, Recording, Session
     from fastxai.segments import Segmenter
 
+MAPPED_TARGETS = 32  # maps of more than these take more memory than all else together
+
 
 @dataclass(frozen=True)
 class Block:
@@ -85,7 +87,7 @@ class Task(Protocol):
         """Model inputs [R, C, H, W] for the rows of (a cut of) the block, in `Batch.dtype` or float32."""
 
     def fold(self, block: Block, reading: Reading) -> None:
-        """Take in the readings of (a cut of) the block; called in row order."""
+        """Take in the readings of (a cut of) the block; called in row order. Where memory runs out, none are taken."""
 
     def finish(self) -> Mapping[str, Tensor]:
         """Results by field name, [B, ...] each."""
@@ -116,13 +118,21 @@ class Explainer(Config):
         """Layers that the prediction pass must record; raises `ArgumentError` for a layer that does not exist."""
         return ()
 
+    def check_targets(self, targets: int) -> None:
+        """Raise `ArgumentError` where so many targets an image cannot be explained."""
+
     def row_count(self, targets: int) -> Mapping[str, int]:
-        """Expected rows an image by probe kind ("scores", "gradients"), for calibration and time left."""
+        """Expected rows an image by probe kind ("scores", "gradients", "directions"), for calibration and time left."""
         return {}
 
     def fields(self) -> tuple[Field, ...]:
-        """The data sets that `Task.finish` gives, `maps` first."""
+        """The data sets that `Task.finish` gives, `maps` first. Optional ones may be missing, see `kept_fields`."""
         raise NotImplementedError
+
+    def kept_fields(self, targets: int, compact: bool = False) -> tuple[Field, ...]:
+        """The fields that are kept: optional ones are not where a run is compact, or with more than 32 targets."""
+        everything = shows_maps(targets) and not compact
+        return tuple(field for field in self.fields() if everything or not field.optional)
 
     def begin(self, batch: Batch) -> Task:
         """A task for this batch."""
@@ -131,6 +141,11 @@ class Explainer(Config):
     def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
         """An optional field [N, ...] from the others, for stores that left it out. labels int32 [N, H, W]."""
         raise NotImplementedError(f"{self.method} cannot rebuild {field!r}")
+
+
+def shows_maps(targets: int) -> bool:
+    """Whether optional maps of so many targets are made; otherwise those that are looked at are rebuilt."""
+    return targets <= MAPPED_TARGETS
 
 
 def every_row(images: int, samples: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from fastxai import ops
 from fastxai.explainers.base import Batch, Block, every_row
 from fastxai.models import Probe, Reading
+from fastxai.transfer import on_device
 from fastxai.types import Preprocess, Segments
 
 Fill = str | tuple[float, ...]
@@ -41,7 +42,7 @@ class CoalitionTask:
         return ops.compose_rows(
             self.pictures,
             self.segments.labels,
-            self.coalitions[block.image, block.ordinal],
+            self.coalitions[self._places(block)],
             block.image,
             self.fill,
             mean=self.batch.preprocess.mean,
@@ -50,7 +51,11 @@ class CoalitionTask:
         )
 
     def fold(self, block: Block, reading: Reading) -> None:
-        self.values[block.image, block.ordinal] = reading.scores
+        self.values[self._places(block)] = reading.scores
+
+    def _places(self, block: Block) -> tuple[Tensor, Tensor]:
+        device = self.coalitions.device
+        return on_device(block.image, device), on_device(block.ordinal, device)
 
     def finish(self) -> Mapping[str, Tensor]:
         raise NotImplementedError

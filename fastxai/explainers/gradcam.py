@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastxai import ops
 from fastxai.errors import ArgumentTypeError
-from fastxai.explainers.base import Batch, Done, Explainer
+from fastxai.explainers.base import Batch, Done, Explainer, shows_maps
 from fastxai.models import Session
 from fastxai.types import Field
 
@@ -62,7 +62,8 @@ class GradCamTask(Done):
     def finish(self) -> Mapping[str, Tensor]:
         weights = self.recording.gradients.mean(dim=(-2, -1), keepdim=True)
         native = (weights * self.recording.activation.unsqueeze(1)).sum(dim=2)
-        return {"maps": displayed(native, self.size), "native": native}
+        maps = {"maps": displayed(native, self.size)} if shows_maps(native.shape[1]) else {}
+        return {**maps, "native": native}
 
 
 def displayed(native: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,14 +9,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fastxai import ops, sampling
-from fastxai.config import check_float, check_int
+from fastxai import ops
+from fastxai.config import check_choice, check_float, check_int
 from fastxai.errors import ArgumentError
 from fastxai.explainers.base import Batch, Block, Explainer, every_row
-from fastxai.explainers.baselines import Baselines, as_baseline, make_baselines
+from fastxai.explainers.baselines import Baselines, as_baseline
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
-from fastxai.models import InputGradients, Reading, Scores
+from fastxai.explainers.path_task import PathTask
+from fastxai.explainers.segment_shap_task import DIRECTIONS, TARGETS, SegmentShapTask, products_pay
+from fastxai.models import InputGradients, Reading
+from fastxai.segments import Segmenter, as_segmenter
 from fastxai.types import Field, Preprocess
+
+_PIXEL_TARGETS = 128  # gradients of so many classes take 80 MB a row and a picture at 224x224
+_SEGMENTS = 50  # of a picture, for forecasts: nobody knows before it is there
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class GradientShap(Explainer):
     "random" (uniform noise, new in every row) or a data set: uint8 pictures [M, C, H, W], paths, or a folder's name.
     delta: the convergence delta sum(attributions) - (F(x) - F(b)), averaged over rows; "auto" gives it where it costs
     at most one forward pass an image and NaN elsewhere, True always, False never. attributions: keep [K, C, H, W] too.
+
+    segments: a segmenter, its name, or ready label maps, for attributions summed over superpixels. They come as
+    `weights` [K, S], and for all classes of a model at little more cost than for many. mode: how they are computed,
+    which changes results by rounding only: "backward", a backward pass a class; "forward", a forward-mode product a
+    segment, which holds for all classes; "auto", for each picture what costs less by its number of segments.
     """
 
     method: ClassVar[str] = "gradient-shap"
@@ -39,6 +50,8 @@ class GradientShap(Explainer):
     blur: float = 10.0
     delta: bool | str = "auto"
     attributions: bool = False
+    segments: Any = None
+    mode: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,16 +63,47 @@ class GradientShap(Explainer):
             raise ArgumentError(f'delta must be "auto", True or False, got {self.delta!r}')
         if not isinstance(self.attributions, bool):
             raise ArgumentError(f"attributions must be True or False, got {self.attributions!r}")
+        check_choice("mode", self.mode, ("auto", "forward", "backward"))
+        if self.segments is not None:
+            object.__setattr__(self, "segments", as_segmenter(self.segments))
+            if self.attributions:
+                raise ArgumentError("attributions must be False with segments, got True")
+        elif self.mode == "forward":
+            raise ArgumentError("mode must be auto or backward without segments, got 'forward'")
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> GradientShap:
+        settled = self
+        if self.segments is not None:
+            settled = replace(settled, segments=self.segments.settle(ids, preprocess.size))
         if isinstance(self.baseline, Baselines):
-            return replace(self, baseline=self.baseline.load(preprocess))
-        return self
+            settled = replace(settled, baseline=self.baseline.load(preprocess))
+        return settled
+
+    def segmenters(self) -> tuple[Segmenter, ...]:
+        return () if self.segments is None else (self.segments,)
+
+    def check_targets(self, targets: int) -> None:
+        if self.segments is None and targets > _PIXEL_TARGETS:
+            raise ArgumentError(
+                f"targets must be at most {_PIXEL_TARGETS} for {self.name} with a value for every pixel, "
+                f"got {targets}: set its segments"
+            )
 
     def row_count(self, targets: int) -> Mapping[str, int]:
-        return {"gradients": self.samples, "scores": 1 if self.delta_rows else 0}
+        scores = 1 if self.delta_rows else 0
+        if self.segments is None:
+            return {"gradients": self.samples, "scores": scores}
+        if self.uses_products(_SEGMENTS, targets):
+            return {"directions": self.samples * -(-_SEGMENTS // DIRECTIONS), "scores": scores}
+        return {"gradients": self.samples * -(-targets // TARGETS), "scores": scores}
 
     def fields(self) -> tuple[Field, ...]:
+        if self.segments is not None:
+            return (
+                Field("maps", ("target", "y", "x"), long_name="attribution of the pixel's segment", optional=True),
+                Field("weights", ("target", "segment"), long_name="attribution, summed over the segment"),
+                Field("delta", ("target",), long_name="convergence delta"),
+            )
         found = [
             Field("maps", ("target", "y", "x"), long_name="attribution, summed over channels"),
             Field("delta", ("target",), long_name="convergence delta"),
@@ -68,8 +112,17 @@ class GradientShap(Explainer):
             found.append(Field("attributions", ("target", "channel", "y", "x"), long_name="attribution"))
         return tuple(found)
 
-    def begin(self, batch: Batch) -> GradientShapTask:
-        return GradientShapTask(self, batch)
+    def begin(self, batch: Batch) -> PathTask:
+        return GradientShapTask(self, batch) if self.segments is None else SegmentShapTask(self, batch)
+
+    def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
+        if field != "maps" or labels is None or self.segments is None:
+            return super().rebuild(field, data, labels, size)
+        return ops.paint(data["weights"], labels)
+
+    def uses_products(self, segments: int, targets: int) -> bool:
+        """Whether a picture with so many segments is read by forward-mode products."""
+        return self.mode == "forward" or (self.mode == "auto" and products_pay(segments, targets))
 
     @property
     def delta_rows(self) -> bool:
@@ -78,80 +131,28 @@ class GradientShap(Explainer):
         return self.delta is True or (self.delta == "auto" and cheap)
 
 
-class GradientShapTask:
-    """Gradient rows first; then, for the delta, rows for the end points whose scores nobody has read yet."""
+class GradientShapTask(PathTask):
+    """Sums of attributions at every pixel."""
 
     def __init__(self, config: GradientShap, batch: Batch) -> None:
-        self.config, self.batch = config, batch
-        self.keys = sampling.stream_keys(batch.seed, batch.digests, config.method).to(batch.inputs.device)
-        self.baselines = make_baselines(config.baseline, config.blur, batch, self.keys)
+        super().__init__(config, batch)
         self.sums = torch.zeros(*batch.targets.shape, *batch.inputs.shape[1:], device=batch.inputs.device)
-        self.stages = ["gradients"]
-        if config.delta_rows:
-            self.stages += ["baselines", "pictures"] if config.stdevs else ["baselines"]
-        self.stage = ""
-        self.scores: dict[str, list[Tensor]] = {"baselines": [], "pictures": []}
+        self.stages = ["gradients", *self.stages]
 
-    def rows(self) -> Block | None:
-        if not self.stages:
-            return None
-        self.stage = self.stages.pop(0)
-        if self.stage == "baselines":
-            return self.baselines.block(self.batch.targets, self.config.samples)
-        probe = InputGradients() if self.stage == "gradients" else Scores("logit")
-        return Block(*every_row(len(self.batch), self.config.samples), probe)
+    def block_of(self, stage: str) -> Block:
+        return Block(*every_row(len(self.batch), self.config.samples), InputGradients())
 
-    def inputs(self, block: Block) -> Tensor:
-        if self.stage == "pictures":
-            return self._pictures(block)
-        if self.stage == "baselines":
-            return self.baselines.of_block(block)
-        alpha, index = self._draws(block)
-        return KeyedGradientShap.points(self._pictures(block), self.baselines.of_rows(block, index), alpha)
-
-    def fold(self, block: Block, reading: Reading) -> None:
-        if self.stage != "gradients":
-            self.scores[self.stage].append(reading.scores)
-            return
+    def fold_path(self, block: Block, reading: Reading, pictures: Tensor, bases: Tensor) -> None:
         assert reading.gradients is not None
-        _, index = self._draws(block)
-        parts = KeyedGradientShap.contributions(
-            self._pictures(block), self.baselines.of_rows(block, index), reading.gradients
-        )
+        parts = KeyedGradientShap.contributions(pictures, bases, reading.gradients)
         ops.add_rows_(self.sums, block.image, parts)
 
     def finish(self) -> Mapping[str, Tensor]:
         attributions = self.sums / self.config.samples
         maps = attributions.sum(dim=2)
-        found = {"maps": maps, "delta": self._delta(maps)}
+        # One sum a map: torch adds up one lone map in another order than the maps of a batch.
+        whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])
+        found = {"maps": maps, "delta": self.delta(whole)}
         if self.config.attributions:
             found["attributions"] = attributions
         return found
-
-    def _pictures(self, block: Block) -> Tensor:
-        """x~ of each row: the picture in model input, with its noise."""
-        pictures = self.batch.inputs[block.image]
-        if self.config.stdevs:
-            shape = (pictures.shape[1], pictures.shape[2], pictures.shape[3])
-            noise = sampling.pixel_normals(self.keys, block.image, block.ordinal, shape)
-            pictures = pictures + self.config.stdevs * noise
-        return pictures
-
-    def _draws(self, block: Block) -> tuple[Tensor, Tensor]:
-        return sampling.path_draws(self.keys, block.image, block.ordinal, self.baselines.count)
-
-    def _delta(self, maps: Tensor) -> Tensor:
-        """sum(attributions) - mean over rows of (F(x~) - F(b)): float32 [B, K], NaN where it was not asked for."""
-        if not self.config.delta_rows:
-            return torch.full(maps.shape[:2], float("nan"), device=maps.device)
-        images, samples = len(self.batch), self.config.samples
-        image, ordinal = every_row(images, samples)
-        _, index = sampling.path_draws(self.keys, image, ordinal, self.baselines.count)
-        low = self.baselines.mean_scores(torch.cat(self.scores["baselines"]), index.reshape(images, samples))
-        if self.scores["pictures"]:
-            high = torch.cat(self.scores["pictures"]).reshape(images, samples, -1).mean(1)
-        else:
-            high = self.batch.logits.gather(1, self.batch.targets)
-        # One sum a map: torch adds up one lone map in another order than the maps of a batch.
-        whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])
-        return whole - (high - low)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastxai import ops, sampling, solve
 from fastxai.config import check_choice, check_float, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Explainer, every_row
+from fastxai.explainers.base import Batch, Explainer, every_row, shows_maps
 from fastxai.explainers.coalition_task import CoalitionTask, fill_values
 from fastxai.models import Scores
 from fastxai.segments import Quickshift, Segmenter, as_segmenter
@@ -121,8 +121,9 @@ class LimeTask(CoalitionTask):
         counts = self.segments.counts
         kernel = solve.cosine_kernel(sampling.segments_kept(self.coalitions), counts, self.config.kernel_width)
         fit = solve.weighted_ridge(self.coalitions, kernel, self.values, counts, self.config.alpha)
+        shown = shows_maps(self.batch.targets.shape[1])
         return {
-            "maps": ops.paint(fit.weights, self.segments.labels),
+            **({"maps": ops.paint(fit.weights, self.segments.labels)} if shown else {}),
             "weights": fit.weights,
             "intercept": fit.intercept,
             "score": fit.score,

@@ -9,10 +9,20 @@ from __future__ import annotations
 from fastxai.models.calibrate import calibrate
 from fastxai.models.load import load_model
 from fastxai.models.model import Model
-from fastxai.models.probes import InputGradients, Prediction, Probe, Reading, Recording, Scores
+from fastxai.models.probes import (
+    DirectionalDerivatives,
+    InputGradients,
+    Prediction,
+    Probe,
+    Reading,
+    Recording,
+    Scores,
+    pack_directions,
+)
 from fastxai.models.session import Session
 
 __all__ = [
+    "DirectionalDerivatives",
     "InputGradients",
     "Model",
     "Prediction",
@@ -23,4 +33,5 @@ __all__ = [
     "Session",
     "calibrate",
     "load_model",
+    "pack_directions",
 ]

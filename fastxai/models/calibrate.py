@@ -19,51 +19,57 @@ from torch import Tensor
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.device import check_precision, find_device
 from fastxai.models.model import Model
-from fastxai.models.probes import InputGradients, Probe, Scores
+from fastxai.models.probes import DirectionalDerivatives, InputGradients, Probe, Scores, pack_directions
 from fastxai.models.session import Session, waves
 from fastxai.types import Settings
 
 _PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by searching
+_ROWS = {"scores": 8, "gradients": 8, "directions": 2}  # where not searched; a row of directions holds many
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
 _COMPILED = 240.0  # seconds of eager scores from which on a compilation (20 to 40 s for a fifth of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
-_COST = {"scores": 1, "gradients": 4}  # roughly, to see which kind a run mostly consists of
-_PROBES: dict[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}
+_COST = {"scores": 1, "gradients": 4, "directions": 12}  # roughly, to see which kind a run mostly consists of
+_TARGETS = 16  # timed at most; where there are more, explainers spread them over rows or cannot do them
+_PROBES: dict[str, Probe] = {
+    "scores": Scores(),
+    "gradients": InputGradients(),
+    "directions": DirectionalDerivatives(),
+}
 
 
 def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layers: Sequence[str] = ()) -> Settings:
     """Settings for explaining with `model`.
 
-    kinds: probe kind ("scores", "gradients") -> rows expected in the whole run, which bounds the chunks worth trying
-    and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record (they must
-    run in the settled precision). `Settings.reasons` says for people why each was chosen.
+    kinds: probe kind ("scores", "gradients", "directions") -> rows expected in the whole run, which bounds the chunks
+    worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record
+    (they must run in the settled precision). `Settings.reasons` says for people why each was chosen.
     """
     for kind in kinds:
         if kind not in _PROBES:
             raise ArgumentError(f"kinds must be of {', '.join(_PROBES)}, got {kind!r}")
-    device = find_device(model.device)
+    device, targets = find_device(model.device), min(targets, _TARGETS)
     base = Settings(str(device), fold=model.fold, threads=torch.get_num_threads())
     reasons = {"device": _why_device(device), "threads": "as found"}
     precision, reasons["precision"] = _precision(model, base, kinds, targets)
     base = replace(base, precision=precision)
 
-    rows = {"predict": _PREDICT_ROWS, "scores": _PREDICT_ROWS, "gradients": _PREDICT_ROWS}
+    rows = {"predict": _PREDICT_ROWS, **_ROWS}
     reasons["rows"] = "not searched: no rows beyond predictions"
     # Timed eagerly also for compiled runs: a compilation a size would cost more than the search can gain.
     with model.open(base) as session:
         reasons["fold"] = f"{session.folded} batch norms are part of convolutions" if base.fold else "as asked"
         if layers:
-            blank = _noise(session, _PREDICT_ROWS)
+            blank = _noise(session, _PREDICT_ROWS, "predict")
             session.predict(blank, tuple(layers)).recordings(_targets(session, _PREDICT_ROWS, targets))
         said, rates = [], dict[str, float]()
         for kind, expected in kinds.items():
-            (first,) = _seconds([session], kind, _PREDICT_ROWS, targets, 0.0)
-            if expected * first / _PREDICT_ROWS < _SEARCHED:
-                rates[kind] = round(_PREDICT_ROWS / first, 2)
-                said.append(f"{kind} {_PREDICT_ROWS}: {rates[kind]:.0f}/s, too few rows to search")
+            (first,) = _seconds([session], kind, _ROWS[kind], targets, 0.0)
+            if expected * first / _ROWS[kind] < _SEARCHED:
+                rates[kind] = round(_ROWS[kind] / first, 2)
+                said.append(f"{kind} {_ROWS[kind]}: {rates[kind]:.0f}/s, too few rows to search")
                 continue
             rows[kind], seen = _best_rows(session, kind, expected, targets)
             rates[kind] = round(seen.get(rows[kind], max(seen.values())), 2)
@@ -129,9 +135,9 @@ def _precision(model: Model, base: Settings, kinds: Mapping[str, int], targets: 
         for kind, expected in kinds.items():
             if _COST[kind] * expected < 0.2 * most:
                 continue
-            pair = _seconds([exact, rough], kind, _PREDICT_ROWS, targets, _BUDGET / 2)
-            fp32 += max(expected, 1) * pair[0]
-            bf16 += max(expected, 1) * pair[1]
+            pair = _seconds([exact, rough], kind, _ROWS[kind], targets, _BUDGET / 2)
+            fp32 += max(expected, 1) * pair[0] / _ROWS[kind]
+            bf16 += max(expected, 1) * pair[1] / _ROWS[kind]
     if fp32 >= _WORTH_BF16 * bf16:
         return "bf16", f"bf16 was measured {fp32 / bf16:.2f}x as fast as fp32"
     return "fp32", f"bf16 was measured only {fp32 / bf16:.2f}x as fast as fp32"
@@ -163,6 +169,7 @@ def fast_bf16() -> bool:
 def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tuple[int, dict[int, float]]:
     """The smallest chunk that no larger one beats by more than 3%, among sizes that the work can fill."""
     sizes: tuple[int, ...] = _CUDA_ROWS if session.device.type == "cuda" else _CPU_ROWS
+    sizes = tuple(max(1, size * _ROWS[kind] // _PREDICT_ROWS) for size in sizes)
     sizes = tuple(size for size in sizes if size // 2 < max(expected, 1)) or sizes[:1]
     best, seen = sizes[0], dict[int, float]()
     left = _BUDGET
@@ -181,7 +188,7 @@ def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tupl
             best = size
     if len(seen) == 1 and left <= 0:
         # Too slow a model or too busy a machine to search: the size that was best or close to it wherever it was seen.
-        best = min(_PREDICT_ROWS, sizes[-1])
+        best = min(_ROWS[kind], sizes[-1])
     return best, seen
 
 
@@ -192,7 +199,7 @@ def _seconds(sessions: Sequence[Session], kind: str, rows: int, targets: int, bu
     """
     calls: list[Callable[[], object]] = []
     for session in sessions:
-        inputs, wanted = _noise(session, rows), _targets(session, rows, targets)
+        inputs, wanted = _noise(session, rows, kind), _targets(session, rows, targets)
         calls.append(partial(session.read, _PROBES[kind], inputs, wanted))
     begun = time.perf_counter()
     for call, session in zip(calls, sessions, strict=True):
@@ -213,9 +220,12 @@ def _timed(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
-def _noise(session: Session, rows: int) -> Tensor:
+def _noise(session: Session, rows: int, kind: str) -> Tensor:
     preprocess = session.model.preprocess
-    return waves((rows, preprocess.channels, *preprocess.size)).to(session.device, session.dtype)
+    inputs = waves((rows, preprocess.channels, *preprocess.size))
+    if kind == "directions":
+        inputs = pack_directions(inputs, inputs, torch.zeros(rows, *preprocess.size))
+    return inputs.to(session.device, session.dtype)
 
 
 def _targets(session: Session, rows: int, targets: int) -> Tensor:

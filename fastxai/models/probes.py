@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from fastxai.config import check_choice
+from fastxai.config import check_choice, check_int
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,56 @@ class InputGradients:
     name: ClassVar[str] = "gradients"
 
 
-Probe = Scores | InputGradients
+@dataclass(frozen=True)
+class DirectionalDerivatives:
+    """Derivatives of the K targets' raw scores along D = `directions` parts of a difference, by forward mode.
+
+    The cost does not depend on K. Its rows are points with their directions, as `pack_directions` lays them together.
+    """
+
+    directions: int = 8
+    name: ClassVar[str] = "directions"
+
+    def __post_init__(self) -> None:
+        check_int("directions", self.directions, 1)
+
+
+Probe = Scores | InputGradients | DirectionalDerivatives
+
+
+def pack_directions(points: Tensor, differences: Tensor, parts: Tensor) -> Tensor:
+    """Rows for `DirectionalDerivatives`: float32 [R, 2C+1, H, W], so that D directions take the memory of two.
+
+    Direction d of a row is its difference where the part of a pixel is d, and 0 elsewhere. points, differences
+    [R or 1, C, H, W]; parts [R, H, W], numbers outside of 0..D-1 belong to no direction.
+    """
+    shape = (len(parts), *points.shape[1:])
+    planes = (points.expand(shape), differences.expand(shape), parts.unsqueeze(1))
+    return torch.cat([plane.to(torch.float32) for plane in planes], dim=1)
+
+
+def unpack_directions(packed: Tensor, directions: int) -> tuple[Tensor, Tensor]:
+    """Points [R, C, H, W] and tangents [D, R, C, H, W] of rows that `pack_directions` made."""
+    channels = packed.shape[1] // 2
+    points, differences, parts = packed.split((channels, channels, 1), dim=1)
+    numbers = torch.arange(directions, device=packed.device).reshape(-1, 1, 1, 1, 1)
+    return points, differences * (parts == numbers)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a probe gave for R rows: scores float32 [R, K]; gradients float32 [R, K, C, H, W], contiguous, or None."""
+    """What a probe gave for R rows: scores float32 [R, K]; where it reads them, gradients float32 [R, K, C, H, W],
+    contiguous, and derivatives float32 [R, K, D]."""
 
     scores: Tensor
     gradients: Tensor | None = None
+    derivatives: Tensor | None = None
+
+    def first(self, count: int) -> Reading:
+        """The reading of the first `count` rows."""
+        gradients = None if self.gradients is None else self.gradients[:count]
+        derivatives = None if self.derivatives is None else self.derivatives[:count]
+        return Reading(self.scores[:count], gradients, derivatives)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,20 @@ from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
 from fastxai.models.folding import Folded, fold_batch_norms
+from fastxai.models.forward_mode import read_derivatives, uniform_copy
 from fastxai.models.layers import Layers
 from fastxai.models.outputs import find_logits
 from fastxai.models.prepare import lower_weights, private_copy
-from fastxai.models.probes import InputGradients, Prediction, Probe, Reading, Recording, Scores
+from fastxai.models.probes import (
+    DirectionalDerivatives,
+    InputGradients,
+    Prediction,
+    Probe,
+    Reading,
+    Recording,
+    Scores,
+    unpack_directions,
+)
 from fastxai.models.record import Recorder
 from fastxai.types import Settings
 
@@ -50,6 +60,7 @@ class Session:
         self._stack = ExitStack()
         self._module: nn.Module | None = None
         self._forward: Callable[[Tensor], Any] | None = None
+        self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
         self._folded: Folded | None = None
         self._autocast = self.dtype != torch.float32
@@ -119,7 +130,9 @@ class Session:
             return self._scores(probe, inputs, targets)
         if isinstance(probe, InputGradients):
             return self._gradients(inputs, targets)
-        raise ArgumentError(f"probe must be Scores or InputGradients, got {probe!r}")
+        if isinstance(probe, DirectionalDerivatives):
+            return self._derivatives(probe, inputs, targets)
+        raise ArgumentError(f"probe must be Scores, InputGradients or DirectionalDerivatives, got {probe!r}")
 
     def cam_layer(self) -> str:
         """The name of the last layer with feature maps, found from one traced forward pass.
@@ -156,6 +169,21 @@ class Session:
         if self._scale != 1.0:
             out.div_(self._scale)
         return Reading(scores.detach().float(), out)
+
+    def _derivatives(self, probe: DirectionalDerivatives, inputs: Tensor, targets: Tensor) -> Reading:
+        """Eager and without autocast: forward mode goes with neither."""
+        module = self._opened()
+        if self._autocast:
+            self._uniform = self._uniform or uniform_copy(module, self.dtype)
+            module = self._uniform
+        points, tangents = unpack_directions(inputs.to(self.device, non_blocking=True), probe.directions)
+
+        def forward(leaf: Tensor) -> Tensor:
+            logits = find_logits(module(leaf.clone() if self._mutates else leaf), len(points))
+            return torch.cat([-logits, logits], dim=1) if self._expand else logits
+
+        ready = self._ready(tangents.flatten(0, 1)).unflatten(0, tangents.shape[:2])
+        return read_derivatives(forward, self._ready(points), ready, targets)
 
     def _run(self, forward: Callable[[Tensor], Any] | None, inputs: Tensor) -> Tensor:
         """inputs [R, C, H, W] -> raw scores float32 [R, classes_out], within whatever gradient mode is set."""
@@ -243,7 +271,7 @@ class Session:
         return self._module
 
     def _forget(self) -> None:
-        self._module = self._forward = self._layers = self._folded = None
+        self._module = self._forward = self._uniform = self._layers = self._folded = None
 
 
 def waves(shape: tuple[int, ...]) -> Tensor:
