@@ -35,7 +35,9 @@ def test_importing_loads_nothing_heavy(code: str) -> None:
     assert heavy_modules(code) == []
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["explain", "--help"], ["doctor", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["explain", "--help"], ["doctor", "--help"], ["bench", "--help"], ["--version"]]
+)
 def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     code = (
         f"from fastxai.cli import main\ntry:\n    main({argv!r})\nexcept SystemExit as end:\n    assert end.code == 0"

@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from fastxai._version import __version__
-from fastxai.cli import agree, doctor, explain, index, info, report, verify
+from fastxai.cli import agree, bench, doctor, explain, index, info, report, verify
 from fastxai.cli.configfile import read_flags
 from fastxai.errors import ArgumentError, CannotRun
 
-COMMANDS: tuple[ModuleType, ...] = (explain, agree, report, info, verify, index, doctor)
+COMMANDS: tuple[ModuleType, ...] = (explain, agree, report, info, verify, index, doctor, bench)
 
 OK, CANNOT_RUN, WRONG_ARGUMENTS, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 

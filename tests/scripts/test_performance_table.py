@@ -1,0 +1,113 @@
+"""scripts/performance_table: what it writes, from what."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+SCRIPT = PROJECT / "scripts" / "performance_table"
+README = "before\n<!-- performance: begin -->\nold\n<!-- performance: end -->\nafter\n"
+
+
+def table(readme: Path, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, SCRIPT, "--readme", str(readme), "--results", str(results), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def readme(tmp_path: Path) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text(README)
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "gpu.json").write_text(json.dumps({"device": "a GPU", "figures": []}))  # of scripts/gpu_check
+    return folder
+
+
+def agreement(rank: float | None, top: float | None) -> dict[str, Any]:
+    return {"rank_correlation": rank, "lowest": rank, "top10": top, "pairs": 2}
+
+
+def record() -> dict[str, Any]:
+    peer = {
+        "name": "shap",
+        "version": "0.50",
+        "status": "measured",
+        "ratio": 12.34,
+        "speed": {"images_per_second": 0.31},
+    }
+    case = {
+        "explainer": {"name": "gradient-shap"},
+        "targets": "all",
+        "work": {"classes": 10, "samples": 20, "images": 16, "distinct": 16, "batch": 8, "size": [224, 224]},
+        "all_classes": {"classes": 1000, "sample": 10},
+        "settings": {"precision": "bf16", "compile": True},
+        "fastxai": {"images_per_second": 3.456},
+        "share": 0.876,
+        "agreement": {"fp32": None, "seed": agreement(0.9, 0.8)},
+        "peers": [
+            {**peer, "agreement": agreement(0.9123, None)},
+            {"name": "captum", "status": "absent", "why": "not installed"},
+        ],
+    }
+    alone = {**case, "explainer": {"name": "gradcam"}, "all_classes": None, "peers": []}
+    alone["work"] = {**case["work"], "classes": 1, "samples": None}
+    machine = {"cpu": "a CPU, 2 cores", "gpu": None}
+    return {
+        "schema": 1,
+        "program": "fastxai bench",
+        "date": "2026-01-02T03:04:05+00:00",
+        "machine": machine,
+        "model": {"spec": "embedded"},
+        "cases": [case, alone],
+    }
+
+
+def test_without_results_it_says_so(readme: Path, results: Path) -> None:
+    assert table(readme, results).returncode == 0
+    text = readme.read_text()
+    assert "no result files" in text and "old" not in text
+    assert text.startswith("before\n<!-- performance: begin -->\n") and text.endswith("end -->\nafter\n")
+    assert table(readme, results, "--check").returncode == 0
+
+
+def test_every_row_states_work_model_and_hardware(readme: Path, results: Path) -> None:
+    (results / "cpu.json").write_text(json.dumps(record()))
+    assert table(readme, results, "--check").returncode == 1
+    assert readme.read_text() == README  # checking changes nothing
+    assert table(readme, results).returncode == 0
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [
+        "| `gradient-shap` | 10 classes (a sample of 1000) x 20 samples x 16 images of 224x224 | embedded "
+        "| a CPU, 2 cores | 3.46 (bf16, compiled) | 88% | shap 0.50: 0.31 images/s | 12.3x | 0.912, - (0.900, 80%) |",
+        "| `gradcam` | 1 class x 16 images of 224x224 | embedded | a CPU, 2 cores "
+        "| 3.46 (bf16, compiled) | 88% | - | - | - |",
+    ]
+    assert table(readme, results, "--check").returncode == 0
+
+
+def test_what_cannot_be_read_is_refused(readme: Path, results: Path) -> None:
+    (results / "cpu.json").write_text(json.dumps({**record(), "schema": 2}))
+    done = table(readme, results)
+    assert done.returncode == 1 and "schema 2" in done.stderr
+    (results / "cpu.json").unlink()
+    readme.write_text("no markers\n")
+    done = table(readme, results)
+    assert done.returncode == 1 and "markers" not in done.stdout
+    assert readme.read_text() == "no markers\n"
+
+
+def test_the_readme_is_up_to_date() -> None:
+    done = table(PROJECT / "README.md", PROJECT / "benchmarks" / "results", "--check")
+    assert done.returncode == 0, done.stderr
