@@ -1,22 +1,26 @@
 """The only loop over rows: asks explainers for rows, packs them into chunks of a fixed shape, reads the model.
 
 Rows of several images fill a chunk; the last one of a block is padded, because floating-point results follow from
-the shape of a call and not from a row's place or neighbours in it.
+the shape of a call and not from a row's place or neighbours in it. A chunk that does not fit into memory is cut in
+two and read again, and chunks of its kind stay that small.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from fastxai import ops
+from fastxai.errors import CannotRun
 from fastxai.explainers import Batch, Block, Explainer, Task
-from fastxai.models import Reading, Recording, Session
+from fastxai.memory import out_of_memory, release
+from fastxai.models import Recording, Session
 from fastxai.targets import Targets, ranked
+from fastxai.transfer import Arrival, Mark, Transfer, on_device, seconds
 from fastxai.types import PREDICTIONS, ExplainedBatch, ImageBatch, Segments, Status
 
 OnRows = Callable[[str, int], None]  # method name, rows just done
@@ -35,7 +39,8 @@ class Engine:
     """Explains batches of decoded, segmented pictures with one open model.
 
     explainers are settled; targets is the rule for classes. `spent` holds the time of "predict" and of each explainer
-    by name. The prediction pass records the layers that the CAM methods need.
+    by name. `rows`: rows a chunk by probe kind, those of the settings until memory runs out. The prediction pass
+    records the layers that the CAM methods need.
     """
 
     session: Session
@@ -43,135 +48,209 @@ class Engine:
     targets: Targets
     seed: int
     on_rows: OnRows = lambda method, rows: None
-    spent: dict[str, Spent] = field(default_factory=dict)
+    spent: dict[str, Spent] = field(init=False)
+    rows: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.layers = {explainer.name: explainer.layers(self.session) for explainer in self.explainers}
         self.spent = {name: Spent() for name in ("predict", *(explainer.name for explainer in self.explainers))}
+        self.rows = dict(self.session.settings.rows)
+        self.transfer = Transfer(self.session.device)
 
     def explain(self, images: ImageBatch) -> ExplainedBatch:
         """Explain every readable picture of a batch; `images.status` and `.errors` take in what fails here."""
-        passed = self._predict(images)
-        methods = {e.name: self._run(e, passed) if passed.places else {} for e in self.explainers}
-        self._mark_bad_results(images, passed, methods)
-        return self._assemble(images, passed, methods)
+        return self.start(images).finish()
+
+    def send(self, images: ImageBatch) -> Arrival:
+        """Begin to copy a batch to the device; from any thread, ahead of `start`."""
+        tensors = {"pixels": images.pixels}
+        if images.inputs is not None:
+            tensors["inputs"] = images.inputs
+        for key, found in images.segments.items():
+            tensors |= {f"labels {key}": found.labels, f"counts {key}": found.counts}
+        with self._room(images):
+            return self.transfer.up(tensors)
+
+    def start(self, images: ImageBatch, sent: Arrival | None = None) -> Started:
+        """Hand all work on a batch to the device, with what `send` gave; on the CPU the work is done then."""
+        marks = [_Stage("", self.transfer.mark(), 0)]
+        with self._room(images):
+            passed = self._predict(images, (sent or self.send(images))(), marks)
+            methods = {e.name: self._run(e, passed, marks) if passed.places else {} for e in self.explainers}
+            made = {f"{name}/{field}": value for name, found in methods.items() for field, value in found.items()}
+            for explainer in self.explainers:
+                if found := methods[explainer.name]:
+                    made[f"{explainer.name}/finite"] = _finite(explainer, found, passed.batch)
+            made["probabilities"] = self.session.model.probabilities(passed.batch.logits)
+            made["targets"] = passed.batch.targets
+            return Started(self, images, passed.places, self.transfer.down(made), marks)
+
+    @contextmanager
+    def _room(self, images: ImageBatch) -> Iterator[None]:
+        """Memory that ends outside of chunks of rows, which can be cut, ends the run."""
+        try:
+            yield
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise CannotRun(
+                f"out of memory on {self.session.device} beside the model's work on {len(images)} images: "
+                "use a smaller batch"
+            ) from error
 
     # -- the prediction pass
 
-    def _predict(self, images: ImageBatch) -> _Passed:
-        began = time.perf_counter()
+    def _predict(self, images: ImageBatch, there: Mapping[str, Tensor], marks: list[_Stage]) -> _Passed:
         session, device = self.session, self.session.device
-        rows = session.settings.rows["predict"]
         layers = tuple(dict.fromkeys(layer for found in self.layers.values() for layer in found))
         readable = [i for i, status in enumerate(images.status) if status is Status.OK]
-        pixels = images.pixels[readable].to(device)
-        given = images.inputs is not None
-        if images.inputs is not None:
-            inputs = images.inputs[readable].to(device)
+        pixels = _pick(there["pixels"], readable)
+        if "inputs" in there:
+            inputs = _pick(there["inputs"], readable)
         else:
             preprocess = session.model.preprocess
             inputs = ops.normalize(pixels, preprocess.mean, preprocess.std)
         scores, wanted, recorded = [], [], []
-        for start in range(0, len(readable), rows):
-            here = readable[start : start + rows]
-            prediction = session.predict(pad(inputs[start : start + rows], rows), layers)
-            scores.append(prediction.logits[: len(here)])
-            probabilities = session.model.probabilities(scores[-1])
-            ids = [images.ids[i] for i in here]
-            wanted.append(self.targets.resolve(probabilities, images.labels[here], ids))
-            if layers:
-                found = prediction.recordings(pad(wanted[-1].clamp_min(0), rows))
-                recorded.append({layer: _first(found[layer], len(here)) for layer in layers})
-            self.on_rows("predict", len(here))
+
+        def predict(start: int, stop: int, rows: int) -> None:
+            here = readable[start:stop]
+            prediction = session.predict(pad(inputs[start:stop], rows), layers)
+            logits = prediction.logits[: len(here)]
+            probabilities = session.model.probabilities(logits)
+            targets = self.targets.resolve(probabilities, images.labels[here], [images.ids[i] for i in here])
+            found = prediction.recordings(pad(targets.clamp_min(0), rows)) if layers else {}
+            recorded.append({layer: _first(found[layer], len(here)) for layer in layers})
+            scores.append(logits)
+            wanted.append(targets)
+
+        self._in_chunks("predict", "predict", len(readable), predict)
         logits = torch.cat(scores) if scores else inputs.new_zeros(0, session.classes_out)
         targets = torch.cat(wanted) if wanted else torch.zeros(0, self.targets.count, dtype=torch.int64, device=device)
         kept = _usable(images, readable, logits, targets)
         places = [readable[k] for k in kept]
         batch = Batch(
-            pixels=pixels[kept],
-            inputs=inputs[kept],
+            pixels=_pick(pixels, kept),
+            inputs=_pick(inputs, kept),
             digests=[images.digests[i] for i in places],
-            targets=targets[kept],
-            logits=logits[kept],
-            segments=_pick_segments(images, places, device),
+            targets=_pick(targets, kept),
+            logits=_pick(logits, kept),
+            segments={
+                key: Segments(_pick(there[f"labels {key}"], places), _pick(there[f"counts {key}"], places))
+                for key in images.segments
+            },
             recordings=(),
             preprocess=session.model.preprocess,
             seed=self.seed,
             dtype=session.dtype,
-            given_inputs=given,
+            given_inputs="inputs" in there,
         )
-        self._spend("predict", began, len(readable))
-        return _Passed(places, batch, _join(recorded, layers, kept))
+        found = _Passed(places, batch, _join(recorded, layers, kept))
+        marks.append(_Stage("predict", self.transfer.mark(), len(readable)))
+        return found
 
     # -- rows
 
-    def _run(self, explainer: Explainer, passed: _Passed) -> Mapping[str, Tensor]:
-        began, done = time.perf_counter(), 0
+    def _run(self, explainer: Explainer, passed: _Passed, marks: list[_Stage]) -> Mapping[str, Tensor]:
+        done = 0
         recordings = tuple(passed.recordings[layer] for layer in self.layers[explainer.name])
         task = explainer.begin(replace(passed.batch, recordings=recordings))
         while (block := task.rows()) is not None:
             self._read(explainer.name, task, block, passed.batch.targets)
             done += len(block)
         found = task.finish()
-        self._spend(explainer.name, began, done)
+        marks.append(_Stage(explainer.name, self.transfer.mark(), done))
         return found
 
     def _read(self, name: str, task: Task, block: Block, targets: Tensor) -> None:
-        rows = self.session.settings.rows[block.probe.name]
-        for start in range(0, len(block), rows):
-            cut = block.cut(start, start + rows)
-            wanted = targets[cut.image] if cut.targets is None else cut.targets
+        def read(start: int, stop: int, rows: int) -> None:
+            cut = block.cut(start, stop)
+            wanted = targets[on_device(cut.image, targets.device)] if cut.targets is None else cut.targets
             reading = self.session.read(block.probe, pad(task.inputs(cut), rows), pad(wanted, rows))
-            gradients = None if reading.gradients is None else reading.gradients[: len(cut)]
-            task.fold(cut, Reading(reading.scores[: len(cut)], gradients))
-            self.on_rows(name, len(cut))
+            task.fold(cut, reading.first(len(cut)))
 
-    # -- results
+        self._in_chunks(name, block.probe.name, len(block), read)
 
-    def _mark_bad_results(
-        self, images: ImageBatch, passed: _Passed, methods: Mapping[str, Mapping[str, Tensor]]
-    ) -> None:
-        """A method whose map is not finite has met NaN or Inf in the model: that image fails, the others do not."""
-        for name, found in methods.items():
-            if found:
-                finite = torch.isfinite(found["maps"]).flatten(1).all(1).tolist()
-                for i, fine in zip(passed.places, finite, strict=True):
-                    if not fine and images.status[i] is Status.OK:
-                        images.status[i] = Status.MODEL
-                        images.errors[i] = f"the model's answers to {name} are not finite (NaN or Inf)"
+    def _in_chunks(self, name: str, kind: str, count: int, work: Callable[[int, int, int], None]) -> None:
+        """Do `work(start, stop, rows)` for all of 0..count in chunks of at most `rows`.
 
-    def _assemble(
-        self, images: ImageBatch, passed: _Passed, methods: Mapping[str, Mapping[str, Tensor]]
-    ) -> ExplainedBatch:
-        good = [j for j, i in enumerate(passed.places) if images.status[i] is Status.OK]
-        places = [passed.places[j] for j in good]
-        count = len(images)
-        probabilities = self.session.model.probabilities(passed.batch.logits)[good].cpu()
+        Work that ran out of memory has changed nothing: it is done again in chunks of half the rows.
+        """
+        start = 0
+        while start < count:
+            rows = self.rows[kind]
+            stop = min(start + rows, count)
+            fits = True
+            try:
+                work(start, stop, rows)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise CannotRun(
+                        f"out of memory on {self.session.device} with one row at a time ({kind}): use a smaller "
+                        "batch, model or model input, a lower precision, or another device"
+                    ) from error
+                fits = False
+            if fits:
+                self.on_rows(name, stop - start)
+                start = stop
+            else:
+                self.rows[kind] = rows // 2
+                release(self.session.device)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The end of a stage of a batch, its name, and its rows."""
+
+    name: str
+    end: Mark
+    rows: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """A batch whose work is with the device. `finish`, called once, waits for it."""
+
+    engine: Engine
+    images: ImageBatch
+    places: list[int]
+    results: Arrival
+    stages: Sequence[_Stage]
+
+    def finish(self) -> ExplainedBatch:
+        """The results, on the host; `images.status` and `.errors` take in what failed in the methods."""
+        images, results = self.images, self.results()
+        for before, stage in zip(self.stages, self.stages[1:], strict=False):
+            self.engine.spent[stage.name].seconds += seconds(before.end, stage.end)
+            self.engine.spent[stage.name].rows += stage.rows
+        self._mark_bad_results(results)
+        good = [j for j, i in enumerate(self.places) if images.status[i] is Status.OK]
+        places, count = [self.places[j] for j in good], len(images)
+        probabilities = _pick(results["probabilities"], good)
         best = ranked(probabilities, PREDICTIONS)
         short = PREDICTIONS - best.shape[1]
         classes = torch.nn.functional.pad(best.to(torch.int32), (0, short), value=-1)
         top = torch.nn.functional.pad(probabilities.gather(1, best), (0, short), value=float("nan"))
-        spread = {}
-        for explainer in self.explainers:
-            found = methods[explainer.name]
-            spread[explainer.name] = {
-                name: _place(found[name][good].cpu(), places, count)
-                for name in (f.name for f in explainer.fields())
-                if name in found
+        spread = {
+            explainer.name: {
+                field.name: _place(_pick(results[f"{explainer.name}/{field.name}"], good), places, count)
+                for field in explainer.fields()
+                if f"{explainer.name}/{field.name}" in results
             }
-        return ExplainedBatch(
-            images,
-            _place(classes, places, count),
-            _place(top, places, count),
-            _place(passed.batch.targets[good].cpu(), places, count),
-            spread,
-        )
+            for explainer in self.engine.explainers
+        }
+        targets = _place(_pick(results["targets"], good), places, count)
+        return ExplainedBatch(images, _place(classes, places, count), _place(top, places, count), targets, spread)
 
-    def _spend(self, name: str, began: float, rows: int) -> None:
-        if self.session.device.type == "cuda":
-            torch.cuda.synchronize(self.session.device)
-        self.spent[name].seconds += time.perf_counter() - began
-        self.spent[name].rows += rows
+    def _mark_bad_results(self, results: Mapping[str, Tensor]) -> None:
+        """A method whose map is not finite has met NaN or Inf in the model: that image fails, the others do not."""
+        for explainer in self.engine.explainers:
+            finite = results.get(f"{explainer.name}/finite")
+            for i, fine in zip(self.places, [] if finite is None else finite.tolist(), strict=False):
+                if not fine and self.images.status[i] is Status.OK:
+                    self.images.status[i] = Status.MODEL
+                    self.images.errors[i] = f"the model's answers to {explainer.name} are not finite (NaN or Inf)"
 
 
 @dataclass(frozen=True)
@@ -202,12 +281,22 @@ def _join(parts: list[dict[str, Recording]], layers: Sequence[str], kept: list[i
     """The recordings of all prediction chunks, for the pictures that are kept."""
     return {
         layer: Recording(
-            torch.cat([part[layer].activation for part in parts])[kept],
-            torch.cat([part[layer].gradients for part in parts])[kept],
+            _pick(torch.cat([part[layer].activation for part in parts]), kept),
+            _pick(torch.cat([part[layer].gradients for part in parts]), kept),
         )
         for layer in layers
         if parts
     }
+
+
+def _finite(explainer: Explainer, found: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """Whether all of an image's map is finite, or of what it is painted from: bool [B]."""
+    shown = next(field for field in explainer.fields() if field.name in found)
+    finite = torch.isfinite(found[shown.name])
+    if "segment" in shown.dims:  # behind an image's own segments there is padding
+        counts = batch.segments[explainer.segmenters()[0].key].counts
+        finite |= torch.arange(finite.shape[-1], device=finite.device) >= counts.reshape(-1, 1, 1)
+    return finite.flatten(1).all(1)
 
 
 def _usable(images: ImageBatch, readable: list[int], logits: Tensor, targets: Tensor) -> list[int]:
@@ -222,11 +311,11 @@ def _usable(images: ImageBatch, readable: list[int], logits: Tensor, targets: Te
     return [place for place, i in enumerate(readable) if images.status[i] is Status.OK]
 
 
-def _pick_segments(images: ImageBatch, places: list[int], device: torch.device) -> dict[str, Segments]:
-    return {
-        key: Segments(found.labels[places].to(device), found.counts[places].to(device))
-        for key, found in images.segments.items()
-    }
+def _pick(values: Tensor, places: list[int]) -> Tensor:
+    """Rows at ascending places; the tensor itself where they are all."""
+    if len(places) == len(values):
+        return values
+    return values[on_device(torch.tensor(places, dtype=torch.int64), values.device)]
 
 
 def _place(values: Tensor, places: list[int], count: int) -> Tensor:

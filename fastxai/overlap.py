@@ -1,9 +1,11 @@
-"""Two bounded helpers that let stages run side by side: items made ahead of their use, and work left to a thread."""
+"""Bounded helpers that let stages run side by side: items made ahead of their use or given out late, and work left to
+a thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -57,6 +59,16 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def late(items: Iterator[T], behind: int) -> Iterator[T]:
+    """The same items, each given out when `behind` more were made."""
+    made: deque[T] = deque()
+    for item in items:
+        made.append(item)
+        if len(made) > behind:
+            yield made.popleft()
+    yield from made
 
 
 class Background(Generic[T]):

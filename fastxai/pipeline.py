@@ -1,7 +1,8 @@
 """Source -> decode and segment -> engine -> results in hand or shards on disk, overlapped.
 
 Pictures are decoded and segmented in threads while the model works on the batch before; every stage is bounded, so
-memory is flat however long the run.
+memory is flat however long the run. On a CUDA device pictures are there before they are used, and results are on
+their way back while the next batch is in work.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import Explainer, as_explainers
 from fastxai.images import Source, load_batches, open_source
 from fastxai.models import Model, Session, calibrate
-from fastxai.overlap import Background, ahead
+from fastxai.overlap import Background, ahead, late
+from fastxai.packing import BUDGETS, bytes_in_work, images_in_work
 from fastxai.results import Found, RunSummary, Timing, collect
 from fastxai.segments import segment_batch
 from fastxai.store import Run, ShardWriter, create_run, describe, is_run, open_run
 from fastxai.store import check_out as check_folder
 from fastxai.targets import Targets, parse_targets
+from fastxai.transfer import Arrival
 from fastxai.types import ExplainedBatch, ImageBatch, Progress, Settings, Status
 
 OnProgress = Callable[[Progress], None]
 
 WORKERS = 2  # threads that decode, and threads that segment
-BATCH = 8  # pictures that are in the engine together: one prediction chunk
 
 
 def explain(
@@ -46,15 +48,16 @@ def explain(
     labels: Any = None,
     normalized: bool = False,
     settings: Settings | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     progress: OnProgress | None = None,
 ) -> Found:
     """Explain pictures and return the results in memory.
 
     images: paths, PIL images, uint8 arrays [N, H, W, 3], a tensor [N, 3, H, W] (uint8, or float in [0, 1]; with
     `normalized` ready model input), or a map-style Dataset. explainers: one or several, of different names. targets:
-    "top1", "topK", "label", a class id, or ids [N] or [N, K]. settings: as an earlier run recorded them, or None to
-    calibrate. batch: pictures in work together, which bounds memory and changes no result.
+    "top1", "topK", "all", "label", a class id, or ids [N] or [N, K]. settings: as an earlier run recorded them, or None
+    to calibrate. batch: pictures in work together, which bounds memory and changes no result; None for as many as keep
+    chunks of rows full.
 
     A picture that cannot be read or explained is a row with a status and a reason. Raises `ArgumentError` before any
     work starts, `CannotRun` where the model or the machine fails.
@@ -63,7 +66,7 @@ def explain(
     settings = settings or job.calibrate(len(job.source))
     with model.open(settings) as session:
         engine = job.engine(session)
-        found = list(job.stream(engine, None, progress))
+        found = list(job.stream(engine, job.batch_for(engine), None, progress))
     return collect(
         found,
         job.explainers,
@@ -86,7 +89,7 @@ def run(
     labels: Any = None,
     normalized: bool = False,
     settings: Settings | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     shard_images: int = 256,
     shard_seconds: float = 60.0,
     pixels: bool = True,
@@ -138,11 +141,13 @@ def run(
     with (
         model.open(manifest.settings) as session,
         ShardWriter(out, manifest.config, worker, shard_images=shard_images, shard_seconds=shard_seconds) as writer,
-        Background(writer.append) as write,
+        Background(writer.append, depth=1) as write,
     ):
         engine = job.engine(session)
+        writer.rows = engine.rows
+        together = job.batch_for(engine)
         explained = failed = 0
-        for part in job.stream(engine, done, progress):
+        for part in job.stream(engine, together, done, progress):
             write(part)
             explained += len(part.images)
             failed += sum(status is not Status.OK for status in part.images.status)
@@ -155,6 +160,8 @@ def run(
         calibration_seconds=calibrated - began,
         timings=_timings(engine),
         settings=manifest.settings,
+        rows=engine.rows,
+        batch=together,
     )
     return finished
 
@@ -181,7 +188,7 @@ class _Job:
     targets: Targets
     layers: tuple[str, ...]
     seed: int
-    batch: int
+    batch: int | None
 
     @classmethod
     def prepare(
@@ -193,12 +200,13 @@ class _Job:
         seed: int,
         labels: Any,
         normalized: bool,
-        batch: int,
+        batch: int | None,
     ) -> _Job:
         if not isinstance(model, Model):
             raise ArgumentTypeError(f"model must be a fastxai Model (see load_model), got {type(model).__name__}")
         check_int("seed", seed, 0, 2**32 - 1)
-        check_int("batch", batch, 1)
+        if batch is not None:
+            check_int("batch", batch, 1)
         found = as_explainers(explainers)
         source = open_source(images, labels=labels, normalized=normalized)
         ids = [entry.id for entry in source]
@@ -206,6 +214,8 @@ class _Job:
         # One short session finds what only a running model knows, so that a wrong layer or target is refused now.
         with model.open(Settings(device=str(model.device))) as session:
             rule = parse_targets(targets, classes=session.classes_out, ids=ids)
+            for explainer in settled:
+                explainer.check_targets(rule.count)
             layers = tuple(dict.fromkeys(layer for explainer in settled for layer in explainer.layers(session)))
         return cls(model, source, settled, rule, layers, seed, batch)
 
@@ -225,10 +235,31 @@ class _Job:
     def engine(self, session: Session) -> Engine:
         return Engine(session, self.explainers, self.targets, self.seed)
 
+    def batch_for(self, engine: Engine) -> int:
+        """Images in work together: as asked for, or as chunks and memory suggest."""
+        if self.batch is not None:
+            return self.batch
+        session, count = engine.session, self.targets.count
+        return images_in_work(
+            [explainer.row_count(count) for explainer in self.explainers],
+            session.settings.rows,
+            targets=count,
+            images=len(self.source),
+            bytes_per_image=bytes_in_work(
+                self.explainers,
+                self.model.preprocess,
+                targets=count,
+                classes=session.classes_out,
+                layers=len(self.layers),
+                normalized=self.source.normalized,
+            ),
+            budget=BUDGETS[session.device.type],
+        )
+
     def stream(
-        self, engine: Engine, done: Mapping[str, str] | None, progress: OnProgress | None
+        self, engine: Engine, batch: int, done: Mapping[str, str] | None, progress: OnProgress | None
     ) -> Iterator[ExplainedBatch]:
-        """Explain everything that is not `done` (image id -> digest), batch after batch."""
+        """Explain everything that is not `done` (image id -> digest), `batch` images after `batch` images."""
         model = self.model
         rates = engine.session.settings.rates
         seconds = sum(count / rates.get(kind, float("nan")) for kind, count in self.rows.items())
@@ -244,25 +275,27 @@ class _Job:
         loaded = load_batches(
             self.source,
             model.preprocess,
-            batch=self.batch,
+            batch=batch,
             class_names=model.classes,
             class_keys=model.class_keys,
             workers=WORKERS,
+            prefetch=max(1, 2 * WORKERS // batch),
             skip=skip if done else None,
         )
         report.starts()
-        with closing(ahead(self._segmented(loaded), depth=1)) as batches:
-            for batch in batches:
-                explained = engine.explain(batch)
+        with closing(ahead(self._sent(engine, loaded), depth=1)) as batches:
+            for started in late((engine.start(images, sent) for images, sent in batches), engine.transfer.behind):
+                explained = started.finish()
                 report.images_done(explained.images)
                 yield explained
 
-    def _segmented(self, batches: Iterator[ImageBatch]) -> Generator[ImageBatch]:
+    def _sent(self, engine: Engine, batches: Iterator[ImageBatch]) -> Generator[tuple[ImageBatch, Arrival]]:
+        """The batches with their segments, on their way to the device."""
         segmenters = [segmenter for explainer in self.explainers for segmenter in explainer.segmenters()]
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="fastxai-segments") as pool:
             for batch in batches:
                 segment_batch(batch, segmenters, pool)
-                yield batch
+                yield batch, engine.send(batch)
 
 
 class _Report:

@@ -28,16 +28,20 @@ SLICE = 64  # images of a run in memory at a time
 class MethodResult:
     """One method's results: the fields of its explainer as attributes (`maps` [N, K, H, W] and more).
 
-    segments int32 [N, H, W] and counts int64 [N], where the method works on superpixels.
+    segments int32 [N, H, W] and counts int64 [N], where the method works on superpixels. With more than 32 targets,
+    maps that can be rebuilt are not kept: they are made when they are asked for, those of one by `target(k).maps`.
     """
 
     explainer: Explainer
     data: Mapping[str, Tensor]
     segments: Tensor | None = None
     counts: Tensor | None = None
+    size: tuple[int, int] | None = None  # H, W of maps
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self.data:
+            if any(field.name == name and field.optional for field in self.explainer.fields()) and self.size:
+                return self._rebuilt(name, self.size)
             raise AttributeError(f"{self.explainer.name!r} has no {name!r}: it has {', '.join(self.data)}")
         return self.data[name]
 
@@ -49,6 +53,24 @@ class MethodResult:
         data = {name: value[index] for name, value in self.data.items()}
         segments = None if self.segments is None else self.segments[index]
         return replace(self, data=data, segments=segments, counts=None if self.counts is None else self.counts[index])
+
+    def target(self, index: int) -> MethodResult:
+        """The results for one of the K targets, which keeps its axis: [N, 1, ...]."""
+        dims = {field.name: field.dims for field in self.explainer.fields()}
+        data = {}
+        for name, value in self.data.items():
+            axis = value.dim() - len(dims[name])
+            data[name] = value.narrow(axis, index, 1) if "target" in dims[name] else value
+        return replace(self, data=data)
+
+    def _rebuilt(self, name: str, size: tuple[int, int]) -> Tensor:
+        """A field that was not kept."""
+        dims = {field.name: field.dims for field in self.explainer.fields()}
+        single = all(value.dim() == len(dims[kept]) for kept, value in self.data.items())
+        data = {kept: value.unsqueeze(0) if single else value for kept, value in self.data.items()}
+        labels = self.segments.unsqueeze(0) if single and self.segments is not None else self.segments
+        found = self.explainer.rebuild(name, data, labels, size)
+        return found.squeeze(0) if single else found
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.data.items())
@@ -82,7 +104,8 @@ class Timing:
 class RunSummary:
     """What one call of `run` did: images explained and failed, images found done, and where the seconds went.
 
-    seconds: wall time from the first picture to the last closed shard; calibration_seconds came before it.
+    seconds: wall time from the first picture to the last closed shard; calibration_seconds came before it. rows: rows
+    a chunk by probe kind at the end, fewer than in `settings` where memory ran out. batch: images in work together.
     """
 
     images: int
@@ -92,6 +115,13 @@ class RunSummary:
     calibration_seconds: float
     timings: Mapping[str, Timing]
     settings: Settings
+    rows: Mapping[str, int] = field(default_factory=dict)
+    batch: int = 0
+
+    @property
+    def halved(self) -> dict[str, int]:
+        """Rows a chunk of the probe kinds that ran out of memory."""
+        return {kind: rows for kind, rows in self.rows.items() if rows < self.settings.rows.get(kind, rows)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,11 +193,11 @@ def collect(
     for explainer in explainers:
         joined = _join_methods([batch.methods[explainer.name] for batch in batches], [len(image) for image in images])
         data = {f.name: joined[f.name] for f in explainer.fields() if f.name in joined}
-        methods[explainer.name] = MethodResult(explainer, data)
+        methods[explainer.name] = MethodResult(explainer, data, size=preprocess.size)
         for segmenter in explainer.segmenters()[:1]:
             parts = [image.segments[segmenter.key] for image in images]
             labels, counts = torch.cat([part.labels for part in parts]), torch.cat([part.counts for part in parts])
-            methods[explainer.name] = MethodResult(explainer, data, labels, counts)
+            methods[explainer.name] = MethodResult(explainer, data, labels, counts, preprocess.size)
     return Found(
         ids=tuple(i for image in images for i in image.ids),
         digests=tuple(d for image in images for d in image.digests),

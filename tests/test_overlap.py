@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from fastxai.overlap import Background, ahead
+from fastxai.overlap import Background, ahead, late
 
 
 def test_items_come_in_order_and_bounded():
@@ -81,3 +81,19 @@ def test_background_keeps_the_error_of_the_block():
     with pytest.raises(KeyError):
         interrupted()
     assert seen == [1]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 3, 30])
+def test_late_items_come_in_order_and_none_is_lost(behind):
+    made = []
+
+    def items():
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    seen = []
+    for item in late(items(), behind):
+        assert len(made) == min(10, item + 1 + behind)
+        seen.append(item)
+    assert seen == list(range(10))

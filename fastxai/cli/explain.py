@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     model.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     model.add_argument("--compile", default="auto", choices=tuple(COMPILE), help="torch.compile")
+    model.add_argument("--no-fold", action="store_true", help="keep batch norms apart from convolutions")
 
     what = parser.add_argument_group("what is explained")
     what.add_argument(
@@ -60,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--targets",
         default="top1",
-        help="classes to explain: top1, top5, topK, a class id, or label: that of the image's folder or of the list "
-        "(default: %(default)s)",
+        help="classes to explain: top1, top5, topK, all, a class id, or label: that of the image's folder or of the "
+        "list (default: %(default)s)",
     )
     what.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
 
@@ -72,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store", default="full", choices=("full", "compact"), help="compact leaves out maps that can be rebuilt"
     )
     run.add_argument("--shard-images", type=int, default=256, metavar="N", help="images a file (default: %(default)s)")
-    run.add_argument("--batch", type=int, default=8, metavar="N", help="images at a time (default: %(default)s)")
+    run.add_argument(
+        "--batch", type=int, metavar="N", help="images at a time (default: as many as keep the model's chunks full)"
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -101,7 +104,12 @@ def execute(args: argparse.Namespace) -> int:
     source = open_source(args.images)
     explainers = as_explainers(args.explainer or DEFAULT_EXPLAINERS)
     model = load_model(
-        args.model, weights=args.weights, device=args.device, precision=args.precision, compile=COMPILE[args.compile]
+        args.model,
+        weights=args.weights,
+        device=args.device,
+        precision=args.precision,
+        compile=COMPILE[args.compile],
+        fold=not args.no_fold,
     )
     if not args.quiet:
         each = forecast.bytes_per_image(

@@ -29,8 +29,8 @@ def bytes_per_image(
     segmenters = set()
     for explainer in explainers:
         segmenters |= {segmenter.key for segmenter in explainer.segmenters()}
-        for field in explainer.fields():
-            if {"y", "x"} <= set(field.dims) and not (compact and field.optional):
+        for field in explainer.kept_fields(targets, compact):
+            if {"y", "x"} <= set(field.dims):
                 size = 4
                 for dim in field.dims:
                     size *= counts[dim]

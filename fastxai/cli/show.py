@@ -34,7 +34,11 @@ def timings(summary: RunSummary) -> str:
         f"{summary.images} images in {duration(summary.seconds)}: {_rate(summary.images, summary.seconds)} images/s"
         f" (and {duration(summary.calibration_seconds)} to calibrate)"
     )
-    return f"{table(['method', 'seconds', 's/image', 'rows', 'rows/s'], rows)}\n{total}"
+    lines = [table(["method", "seconds", "s/image", "rows", "rows/s"], rows), total]
+    if summary.halved:
+        cut = ", ".join(f"{kind} {size}" for kind, size in summary.halved.items())
+        lines.append(f"memory ran out: rows a chunk were cut to {cut}")
+    return "\n".join(lines)
 
 
 def failures(reasons: Mapping[str, str], limit: int | None) -> str:

@@ -33,12 +33,13 @@ def load_batches(
     prefetch: int = 2,
     skip: Skip | None = None,
 ) -> Iterator[ImageBatch]:
-    """Batches of `batch` images in the order of `source`, the last one shorter.
+    """Batches of `batch` readable images in the order of `source`, the last one shorter.
 
     An image that cannot be had is a row with `Status.UNREADABLE`, its reason, and zeros; its digest is "" where not
-    even its bytes could be read. At most `batch * prefetch` images are held beside the batch handed out, and `workers`
-    are decoded at a time. `skip(id, digest)`, asked in the worker threads before decoding, leaves an image out: the
-    next one takes its place in the batch. Closing the iterator stops the threads.
+    even its bytes could be read. Such rows ride along, so that they leave no gap in the model's work: a batch ends at
+    `2 * batch` rows too. At most `batch * prefetch` images are held beside the batch handed out, and `workers` are
+    decoded at a time. `skip(id, digest)`, asked in the worker threads before decoding, leaves an image out: the next
+    one takes its place in the batch. Closing the iterator stops the threads.
 
     Raises `ArgumentError` at once where `source` and `preprocess` do not fit together.
     """
@@ -63,6 +64,7 @@ def _batches(source: Source, make: _Maker, batch: int, workers: int, ahead: int)
     pending: deque[Future[_Row | None]] = deque()
     entries = iter(source)
     rows: list[_Row] = []
+    readable = 0
     try:
         while True:
             while len(pending) < ahead and (entry := next(entries, None)) is not None:
@@ -72,9 +74,10 @@ def _batches(source: Source, make: _Maker, batch: int, workers: int, ahead: int)
             row = pending.popleft().result()
             if row is not None:
                 rows.append(row)
-            if len(rows) == batch:
+                readable += row.placed is not None
+            if readable == batch or len(rows) == 2 * batch:
                 yield make.collate(rows)
-                rows = []
+                rows, readable = [], 0
         if rows:
             yield make.collate(rows)
     finally:  # also when the consumer stops early: what is being decoded ends, the rest never starts

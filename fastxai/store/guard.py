@@ -7,6 +7,7 @@ filters that HDF5 brings itself.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -160,6 +161,19 @@ def attribute(item: Any, name: str) -> Any:
     if isinstance(value, str):
         return value
     raise SchemaError(f"{where} is damaged: attribute {name!r} of {item.name} is {type(value).__name__}")
+
+
+def recorded_rows(path: Path, config_digest: str) -> dict[str, int]:
+    """Rows a chunk by probe kind with which a shard was made; empty where it does not say."""
+    name = f"{ENTRY}/process/rows"
+    with open_shard(path, config_digest) as file:
+        if not has(file, name):
+            return {}
+        text = read_slice(inside(file, name), 0, 1)
+    try:
+        return {str(kind): int(rows) for kind, rows in json.loads(text[0]).items()}
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise SchemaError(f"{path} is damaged: {name!r} does not say rows a chunk") from error
 
 
 def read_slice(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:

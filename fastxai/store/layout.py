@@ -96,12 +96,11 @@ class Layout:
             for segmenter in explainer.segmenters():
                 self._add_segmenter(segmenter)
         for explainer in self.explainers:
-            for field in explainer.fields():
+            for field in explainer.kept_fields(config.targets_per_image, compact=config.store == "compact"):
                 if field.name in AXES:
                     raise ArgumentError(f"field must not be named like an axis ({', '.join(AXES)}), got {field.name!r}")
-                if not (config.store == "compact" and field.optional):
-                    path = f"{explainer.name}/{field.name}"
-                    self._add(DataSet(path, field.dtype, field.dims, field.long_name))
+                path = f"{explainer.name}/{field.name}"
+                self._add(DataSet(path, field.dtype, field.dims, field.long_name))
 
     def _add(self, data_set: DataSet) -> None:
         self.data_sets[data_set.path] = data_set

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastxai.errors import ArgumentError
-from fastxai.explainers import Explainer
+from fastxai.explainers import Explainer, shows_maps
 from fastxai.results import MethodResult
 from fastxai.store.layout import DataSet
 
@@ -59,10 +59,12 @@ class MethodReader:
             else:
                 missing.append(field.name)
         size = run.config.preprocess.size
+        if not shows_maps(run.config.targets_per_image):
+            missing = []  # the result rebuilds them when they are looked at
         rebuilt = {name: explainer.rebuild(name, data, labels, size) for name in missing}
         every = data | rebuilt
         ordered = {field.name: every[field.name] for field in explainer.fields() if field.name in every}
-        return MethodResult(explainer, ordered, labels, counts)
+        return MethodResult(explainer, ordered, labels, counts, size)
 
     def _segments(self, positions: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
         layout = self.run.layout

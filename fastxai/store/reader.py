@@ -16,7 +16,7 @@ from torch import Tensor
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.explainers import Explainer
 from fastxai.results import Found, RunSummary
-from fastxai.store.guard import list_shards
+from fastxai.store.guard import list_shards, recorded_rows
 from fastxai.store.handles import Handles
 from fastxai.store.index import load_index
 from fastxai.store.layout import TEXT, DataSet, Layout
@@ -195,6 +195,7 @@ class Run:
             "targets": config.targets,
             "seed": config.seed,
             "settings": settings_to_dict(manifest.settings),
+            "halved": self._halved(),
             "store": config.store,
             "pixels": config.pixels,
             "picture_size": list(config.preprocess.size),
@@ -203,6 +204,15 @@ class Run:
             "indexed": self._table.index is not None,
             "versions": dict(manifest.versions),
         }
+
+    def _halved(self) -> dict[str, int]:
+        """Rows a chunk of the probe kinds that ran out of memory, the fewest in any shard."""
+        planned, fewest = self.manifest.settings.rows, dict[str, int]()
+        for shard in self._shards:
+            for kind, rows in recorded_rows(shard.path, self.config.digest).items():
+                if rows < planned.get(kind, rows):
+                    fewest[kind] = min(rows, fewest.get(kind, rows))
+        return fewest
 
     def _found(self, positions: NDArray[np.int64], methods: Sequence[str] | None) -> Found:
         if not len(positions):

@@ -6,8 +6,7 @@ The file is built in memory and written by plain writes, because HDF5 does not s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +23,15 @@ from fastxai.store.schema import ENTRY, SCHEMA
 
 # Headers of this format carry checksums of their own; every HDF5 library since 2019 reads it.
 LIBVER = ("v110", "v110")
-_BLOCK = 1 << 24  # bytes by which the file in memory grows
+_BLOCK = 1 << 26  # bytes by which the file in memory grows: so many that glibc gives them back when they are freed
 
 
 @dataclass
 class PackedRows:
-    """One data set whose rows are chunks: futures of packed bytes, one per image, of rows of `shape`."""
+    """One data set whose rows are chunks: packed bytes, one per image in their order, of rows of `shape`."""
 
     shape: tuple[int, ...]
-    chunks: list[Future[bytes]]
+    chunks: Iterator[bytes]
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,20 @@ class ShardName:
 
 
 def build_shard(
-    layout: Layout, columns: Mapping[str, NDArray[Any] | list[str] | PackedRows], name: ShardName, rows: int
+    layout: Layout,
+    columns: Mapping[str, NDArray[Any] | list[str] | PackedRows],
+    name: ShardName,
+    rows: int,
+    chunk_rows: Mapping[str, int] | None = None,
 ) -> bytes:
-    """The bytes of a shard. `columns` by path under `entry/`; chunks are dropped from it as they are taken in."""
+    """The bytes of a shard. `columns` by path under `entry/`.
+
+    chunk_rows: rows a chunk of the model's work by probe kind, put on record where given.
+    """
     with h5py.File("shard", "w", driver="core", backing_store=False, block_size=_BLOCK, libver=LIBVER) as file:
         tree = _Tree(layout, file, name, rows)
+        if chunk_rows:
+            put_text(tree.entry, "process/rows", [json.dumps(dict(chunk_rows))])
         for path, values in columns.items():
             tree.data(layout.data_sets[path], values)
         tree.annotate()
@@ -102,9 +110,8 @@ class _Tree:
             spec.path, (self.rows, *values.shape), dtype, chunks=(1, *values.shape), **chunks.filters(dtype.itemsize)
         )
         start = (0,) * len(values.shape)
-        for row in range(self.rows):
-            dataset.id.write_direct_chunk((row, *start), values.chunks[row].result())
-            values.chunks[row] = _TAKEN
+        for row, chunk in enumerate(values.chunks):
+            dataset.id.write_direct_chunk((row, *start), chunk)
         return dataset
 
     def annotate(self) -> None:
@@ -151,9 +158,6 @@ class _Tree:
             set_attributes(dataset, long_name=f"{name} ({unit})")
             self.axes[name, length] = dataset
         return self.axes[name, length]
-
-
-_TAKEN: Future[bytes] = Future()
 
 
 def _annotate_pixels(dataset: h5py.Dataset, channels: int) -> None:

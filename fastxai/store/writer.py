@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from fastxai.store.guard import attribute, inside, list_shards, open_shard, pars
 from fastxai.store.layout import TEXT, DataSet, Layout, padding
 from fastxai.store.manifest import SHARDS, read_manifest
 from fastxai.store.schema import ENTRY, RunConfig, check_same
+from fastxai.store.spool import Place, Spool
 from fastxai.store.tree import PackedRows, ShardName, build_shard
 from fastxai.types import ExplainedBatch, Status
 
@@ -72,16 +73,18 @@ class ShardWriter:
             shards = list_shards(self.folder)
             self._number = 1 + max((shard.number for shard in shards if shard.worker == worker), default=-1)
             self.generation = self._next_generation() if generation is None else generation
+            self._spool = Spool(self.folder / SHARDS)
         except BaseException:
             self._lock.release()
             raise
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fastxai-pack")
-        self._backlog: deque[tuple[Future[bytes], int]] = deque()
+        self._backlog: deque[tuple[Future[Place], int, list[Any], int]] = deque()
         self._backlog_bytes = 0
         self._shapes: dict[str, tuple[int, ...]] = {}  # of a row of each data set, as far as known
         self._failed = False
         self._closed = False
         self.committed = 0  # images in shards of this writer
+        self.rows: Mapping[str, int] = {}  # a chunk, by probe kind, as in use at the commit; put on record in the shard
         self._begin()
 
     def append(self, batch: ExplainedBatch) -> None:
@@ -106,8 +109,13 @@ class ShardWriter:
             return
         path = self.folder / SHARDS / f"part-{self.worker}-{self._number:05d}.h5"
         self._failed = True  # until it has gone well: a writer that could not write does not try again
-        columns = {path: self._column(spec) for path, spec in self._layout.data_sets.items()}
-        image = build_shard(self._layout, columns, ShardName(self.worker, self._number, self.generation), self._count)
+        name = ShardName(self.worker, self._number, self.generation)
+        try:
+            columns = {path: self._column(spec) for path, spec in self._layout.data_sets.items()}
+            image = build_shard(self._layout, columns, name, self._count, self.rows)
+        except OSError as error:
+            what = reason(error)
+            raise CannotRun(f"{path} cannot be written: {what}; what was committed before is safe") from error
         commit_file(path, image, seal(image))
         self._failed = False
         self.committed += self._count
@@ -124,6 +132,7 @@ class ShardWriter:
                 self.commit()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
+            self._spool.close()
             self._lock.release()
 
     def __enter__(self) -> ShardWriter:
@@ -166,6 +175,7 @@ class ShardWriter:
         self._rows: dict[str, list[Any]] = {}
         self._count = self._bytes = 0
         self._since = 0.0
+        self._spool.clear()
 
     def _arrays(self, batch: ExplainedBatch) -> dict[str, NDArray[Any] | list[str]]:
         """Every column of a batch, checked, so that a row is either taken in whole or not at all."""
@@ -224,7 +234,7 @@ class ShardWriter:
                 continue
             value: Any = arrays[path][row]
             if spec.chunked_by_image and not spec.ragged:
-                rows.append(self._pack(value))
+                rows.append(self._pack(value, rows))
             else:
                 rows.append(value)
             if spec.dtype != TEXT:
@@ -232,16 +242,23 @@ class ShardWriter:
                 self._bytes += value.nbytes
         self._count += 1
 
-    def _pack(self, value: NDArray[Any]) -> Future[bytes]:
-        """Pack in a thread; wait for the oldest ones where too much is waiting."""
-        while self._backlog_bytes > _BACKLOG:
-            future, size = self._backlog.popleft()
+    def _pack(self, value: NDArray[Any], rows: list[Any]) -> Future[Place]:
+        """Pack the next of `rows` in a thread, into the spool; wait for the oldest where too much is waiting.
+
+        Of those that are done only the place is kept: a future takes more than a kilobyte.
+        """
+        while self._backlog and (self._backlog_bytes > _BACKLOG or self._backlog[0][0].done()):
+            future, size, column, row = self._backlog.popleft()
             self._backlog_bytes -= size
-            future.exception()  # waits; what went wrong is raised by the commit
-        future = self._pool.submit(pack, value)
-        self._backlog.append((future, value.nbytes))
+            if future.exception() is None and row < len(column):  # waits; what went wrong is raised by the commit
+                column[row] = future.result()
+        future = self._pool.submit(self._put_away, value)
+        self._backlog.append((future, value.nbytes, rows, len(rows)))
         self._backlog_bytes += value.nbytes
         return future
+
+    def _put_away(self, value: NDArray[Any]) -> Place:
+        return self._spool.put(pack(value))
 
     def _column(self, spec: DataSet) -> NDArray[Any] | list[str] | PackedRows:
         # Cut: an interrupt may have stopped `append` between two columns of a row.
@@ -257,8 +274,11 @@ class ShardWriter:
             rows = _pad(rows, spec)
             shape = rows[0].shape
         if spec.chunked_by_image:
-            packed = [row if isinstance(row, Future) else self._pool.submit(pack, row) for row in rows]
-            return PackedRows(shape, packed)
+            waiting = [
+                row if isinstance(row, Future | tuple) else self._pool.submit(self._put_away, row) for row in rows
+            ]
+            places = (row.result() if isinstance(row, Future) else row for row in waiting)
+            return PackedRows(shape, (self._spool.get(place) for place in places))
         return np.stack(rows)
 
 

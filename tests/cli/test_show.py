@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from fastxai.cli import show
@@ -54,6 +56,9 @@ def test_timings_count_images_and_rows() -> None:
     assert lines[2].split() == ["lime", "6.00", "1.500", "4000", "667"]
     assert lines[3].split() == ["gradcam", "0.00", "0.000", "0", "-"]
     assert lines[4] == "4 images in 8.0 s: 0.5 images/s (and 1.5 s to calibrate)"
+    assert len(lines) == 5
+    tight = dataclasses.replace(summary, rows={"predict": 8, "scores": 2})
+    assert show.timings(tight).splitlines()[5:] == ["memory ran out: rows a chunk were cut to scores 2"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.003268, "0.00327"), (3.214, "3.21"), (99.96, "100"), (1234.5, "1234")])

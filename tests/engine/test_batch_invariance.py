@@ -9,8 +9,8 @@ SETTINGS = {"predict": 8, "scores": 8, "gradients": 4}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_alone_first_or_last_among_32(embedded, photos, precision):
+@pytest.mark.parametrize(("precision", "fold"), [("fp32", False), ("bf16", True)])
+def test_alone_first_or_last_among_32(embedded, photos, precision, fold):
     pictures = [torch.from_numpy(picture).permute(2, 0, 1) for picture in photos.values()]
     generator = torch.Generator().manual_seed(0)
     crops = []
@@ -24,7 +24,7 @@ def test_alone_first_or_last_among_32(embedded, photos, precision):
         fx.GradientShap(samples=2, attributions=True),
         fx.GradCam(),
     )
-    settings = fx.Settings(precision=precision, rows=SETTINGS)
+    settings = fx.Settings(precision=precision, fold=fold, rows=SETTINGS)
     alone, first, last = (
         fx.explain(embedded, images, methods, settings=settings)
         for images in (chosen, torch.cat([chosen, others]), torch.cat([others, chosen]))

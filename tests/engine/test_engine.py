@@ -6,6 +6,7 @@ from torch import nn
 import fastxai as fx
 from fastxai.engine import pad
 from fastxai.models import Model
+from fastxai.transfer import Transfer
 from fastxai.types import Preprocess, Status
 
 SETTINGS = fx.Settings(precision="fp32", rows={"predict": 4, "scores": 8, "gradients": 4})
@@ -28,7 +29,7 @@ def fields(found, index):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_batch_does_not_matter(convolutional, noise_pictures, precision):
-    """One picture alone, first and last among 32, in batches of 5 and of 16: every number has the same bits."""
+    """One picture alone, first and last among 32, in batches of 5, 16 and as packed: every number has the same bits."""
     settings = fx.Settings(precision=precision, rows=SETTINGS.rows)
     others = noise_pictures(32)
     picture, rest = others[:1], others[1:]
@@ -37,6 +38,7 @@ def test_the_batch_does_not_matter(convolutional, noise_pictures, precision):
         (torch.cat([picture, rest]), 0, 16),
         (torch.cat([rest, picture]), 31, 16),
         (torch.cat([rest[:9], picture, rest[9:]]), 9, 5),
+        (torch.cat([rest[:9], picture, rest[9:]]), 9, None),
     ]
     results = [
         dict(fields(fx.explain(convolutional, images, METHODS, targets="top2", settings=settings, batch=batch), place))
@@ -144,6 +146,19 @@ def test_bad_images_are_rows_with_reasons(convolutional, noise_pictures, tmp_pat
     assert list(found.failures) == ["0b.png"]
     assert torch.isnan(found["gradcam"].maps[1]).all()
     assert found["lime"].samples.tolist() == [30, -1, 30]
+
+
+def test_results_that_are_taken_late_are_the_same(convolutional, noise_pictures, monkeypatch):
+    """As on a GPU, where the next batch begins before the results of this one are there."""
+    pictures = noise_pictures(11)
+    pictures[3] = 0
+    at_once = fx.explain(convolutional, pictures, METHODS, settings=SETTINGS, batch=4)
+    monkeypatch.setattr(Transfer, "behind", 1)
+    late = fx.explain(convolutional, pictures, METHODS, settings=SETTINGS, batch=4)
+    assert late.ids == at_once.ids
+    for name in at_once:
+        for field, value in at_once[name].data.items():
+            assert torch.equal(value.nan_to_num(-7), late[name].data[field].nan_to_num(-7)), (name, field)
 
 
 def test_only_bad_images(convolutional, tmp_path):

@@ -25,6 +25,12 @@ def test_labels_and_given_ids():
     assert resolve(torch.tensor([[0, 1], [1, 2], [2, 0]])) == [[0, 1], [1, 2], [2, 0]]
 
 
+def test_all_classes_in_their_order():
+    assert resolve("all") == [[0, 1, 2]] * 3
+    rule = parse_targets("all", classes=3, ids=IDS)
+    assert (rule.count, rule.describe()) == (3, "all")
+
+
 def test_rows_follow_ids_not_places():
     assert resolve([0, 1, 2], ids=["c", "a"]) == [[2], [0]]
 

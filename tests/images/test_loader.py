@@ -122,6 +122,18 @@ def test_what_is_skipped_leaves_no_gap(mixed: Path) -> None:
     assert list(load_batches(open_source(mixed), PREPROCESS, batch=2, skip=lambda id, digest: True)) == []
 
 
+def test_failed_images_leave_no_gap(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"{i:02d}.png").write_bytes(b"no picture")
+    for i in (0, 2, 3, 7):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{i:02d}.png")
+    batches = list(load_batches(open_source(tmp_path), PREPROCESS, batch=2))
+    readable = [sum(status == Status.OK for status in batch.status) for batch in batches]
+    assert [len(batch) for batch in batches] == [3, 4, 4, 1]
+    assert readable == [2, 1, 1, 0]  # never more than twice as many rows
+    assert [id for batch in batches for id in batch.ids] == [f"{i:02d}.png" for i in range(12)]
+
+
 def test_labels_are_resolved(tmp_path: Path) -> None:
     for name in ("cat", "dog", "emu"):
         (tmp_path / name).mkdir()

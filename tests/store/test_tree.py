@@ -43,6 +43,7 @@ def test_nexus_attributes_are_complete(make: Any, ids: list[str], changes: dict[
         process = entry["process"]
         assert text(process.attrs["NX_class"]) == "NXprocess"
         assert json.loads(process["configuration"][0])["seed"] == 0
+        assert "rows" not in process
         if "pixels" not in changes:
             pixels = entry["image/pixels"]
             assert pixels.shape == (3, 20, 24, 3)

@@ -73,6 +73,21 @@ def test_a_crash_before_the_rename_leaves_only_a_part(
         assert shard_names(folder) == ["part-0-00000.h5", "part-0-1-00000.h5.part", "part-00-00000.h5.part"]
 
 
+def test_a_disk_that_fills_up_before_the_commit_ends_in_one_line(
+    make: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, config = make.begin()
+
+    def full(self: Any, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastxai.store.spool.Spool.put", full)
+    writer = make.writer(folder, config)
+    writer.append(make.batch(ids[:2]))
+    with pytest.raises(CannotRun, match="No space left on device; what was committed before is safe"):
+        writer.close()
+
+
 def test_a_full_disk_ends_in_one_line(make: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, config = make.begin()
     writer = make.writer(folder, config, shard_images=2)
