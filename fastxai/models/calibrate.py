@@ -77,31 +77,36 @@ def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layer
         if said:
             reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
     base = replace(base, rows=rows, rates=rates)
-    compiled, reasons["compile"], gain = _compile(model, base, kinds.get("scores", 0), targets)
-    if compiled:
-        rates["scores"] = round(gain * rates["scores"], 2)
-    return replace(base, compile=compiled, rates=rates, reasons=reasons)
+    settled, reasons["compile"] = _compile(model, base, kinds.get("scores", 0), targets)
+    return replace(settled, reasons=reasons)
 
 
-def _compile(model: Model, eager: Settings, expected: int, targets: int) -> tuple[bool, str, float]:
-    """Whether to compile the forward pass of the run's `expected` score rows, why, and how much faster it is then."""
+def _compile(model: Model, eager: Settings, expected: int, targets: int) -> tuple[Settings, str]:
+    """The settings with or without compilation of the forward pass of the run's `expected` score rows, and why."""
     if not expected:
-        return False, "eager: only scores are read from compiled code, and this run asks for none", 1.0
-    if model.compile != "auto":
-        return model.compile is True, "as asked", 1.0
+        return eager, "eager: only scores are read from compiled code, and this run asks for none"
+    if model.compile is False:
+        return eager, "as asked"
+    # Fused code keeps less in flight: on CPUs small chunks, which stay in the caches, were the best or close to it.
+    size = min(_ROWS["scores"], eager.rows["scores"]) if eager.device == "cpu" else eager.rows["scores"]
+    compiled = replace(eager, compile=True, rows={**eager.rows, "scores": size})
+    if model.compile is True:
+        return compiled, "as asked"
     seconds = expected / eager.rates["scores"]
     if seconds < _COMPILED:
-        return False, f"eager: about {seconds:.0f} s of scores are too few to earn a compilation back", 1.0
+        return eager, f"eager: about {seconds:.0f} s of scores are too few to earn a compilation back"
     begun = time.perf_counter()
     try:
-        with model.open(replace(eager, compile=True)) as compiled, model.open(eager) as plain:
+        with model.open(compiled) as fused, model.open(eager) as plain:
             took = time.perf_counter() - begun
-            pair = _seconds([compiled, plain], "scores", eager.rows["scores"], targets, _BUDGET)
+            pair = _seconds([fused, plain], "scores", size, targets, _BUDGET)
     except CannotRun as error:
-        return False, f"eager: {error}", 1.0
-    gain = pair[1] / pair[0]
+        return eager, f"eager: {error}"
+    gain, rate = pair[1] / pair[0], round(size / pair[0], 2)
     said = f"compiled scores were measured {gain:.2f}x as fast as eager ones (compiling took {took:.0f} s)"
-    return gain >= _WORTH, said if gain >= _WORTH else f"eager: {said}", gain
+    if gain < _WORTH or rate < _WORTH * eager.rates["scores"]:
+        return eager, f"eager: {said}"
+    return replace(compiled, rates={**eager.rates, "scores": rate}), said
 
 
 def _why_device(device: torch.device) -> str:

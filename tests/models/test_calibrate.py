@@ -112,7 +112,7 @@ def test_a_run_is_compiled_where_that_is_measured_to_pay(monkeypatch: pytest.Mon
 
     def fake(sessions: list[Session], kind: str, rows: int, targets: int, budget: float) -> list[float]:
         opened.append([session.settings.compile for session in sessions])
-        return [0.1 if session.settings.compile else gain * 0.1 for session in sessions]
+        return [rows * (0.1 if session.settings.compile else gain * 0.1) for session in sessions]
 
     monkeypatch.setattr(module, "_seconds", fake)
     monkeypatch.setattr(Session, "_compile", lambda session: None)  # 20 s
