@@ -71,6 +71,10 @@ class BaselineRows(Protocol):
     def count(self) -> int:
         """How many baselines a row draws from."""
 
+    @property
+    def fixed(self) -> bool:
+        """Whether all rows of an image have the same baseline."""
+
     def of_rows(self, block: Block, index: Tensor) -> Tensor:
         """The baseline of each path row: [R or 1, C, H, W]; index int64 [R] is the one drawn."""
 
@@ -112,8 +116,12 @@ class SharedBank:
     def count(self) -> int:
         return len(self.bank)
 
+    @property
+    def fixed(self) -> bool:
+        return len(self.bank) == 1
+
     def of_rows(self, block: Block, index: Tensor) -> Tensor:
-        return self.bank[index]
+        return self.bank if self.fixed else self.bank[index]
 
     def block(self, targets: Tensor, samples: int) -> Block:
         number = torch.arange(self.count)
@@ -135,6 +143,7 @@ class PerImage:
 
     bank: Tensor
     count: int = 1
+    fixed: bool = True
 
     def of_rows(self, block: Block, index: Tensor) -> Tensor:
         return self.bank[block.image]
@@ -154,6 +163,7 @@ class Noise:
     """Uniform noise over the pixel range, new in every row."""
 
     count = 1
+    fixed = False
 
     def __init__(self, batch: Batch, keys: Tensor) -> None:
         channels, height, width = batch.inputs.shape[1:]

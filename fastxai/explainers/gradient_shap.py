@@ -142,13 +142,18 @@ class GradientShapTask(PathTask):
     def block_of(self, stage: str) -> Block:
         return Block(*every_row(len(self.batch), self.config.samples), InputGradients())
 
-    def fold_path(self, block: Block, reading: Reading, pictures: Tensor, bases: Tensor) -> None:
+    def fold_path(self, block: Block, reading: Reading) -> None:
         assert reading.gradients is not None
-        parts = KeyedGradientShap.contributions(pictures, bases, reading.gradients)
+        parts = reading.gradients
+        if not self.fixed_ends:  # else x~ - b stands before the sum over rows
+            parts = KeyedGradientShap.contributions(*self.ends(block), parts)
         ops.add_rows_(self.sums, block.image, parts)
 
     def finish(self) -> Mapping[str, Tensor]:
         attributions = self.sums / self.config.samples
+        if self.fixed_ends:
+            each = Block(*every_row(len(self.batch), 1), InputGradients())
+            attributions = KeyedGradientShap.contributions(*self.ends(each), attributions)
         maps = attributions.sum(dim=2)
         # One sum a map: torch adds up one lone map in another order than the maps of a batch.
         whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])

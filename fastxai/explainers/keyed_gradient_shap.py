@@ -38,7 +38,7 @@ class KeyedGradientShap(CaptumGradientShap):  # type: ignore[misc]  # captum shi
     def points(inputs: Tensor, baselines: Tensor, alpha: Tensor) -> Tensor:
         """Path points alpha x + (1 - alpha) b: [R, C, H, W], [R or 1, C, H, W], [R] -> [R, C, H, W]."""
         share = alpha.reshape(-1, 1, 1, 1)
-        return share * inputs + (1.0 - share) * baselines
+        return (share * inputs).add_((1.0 - share) * baselines)  # a fused product would round otherwise than Captum
 
     @staticmethod
     def contributions(inputs: Tensor, baselines: Tensor, gradients: Tensor) -> Tensor:

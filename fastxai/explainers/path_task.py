@@ -50,15 +50,16 @@ class PathTask:
             return self._pictures(block)
         if self.stage == "baselines":
             return self.baselines.of_block(block)
-        pictures, bases, points = self.paths(self.drawn(block))
-        return self.rows_on(block, pictures, bases, points)
+        drawn = self.drawn(block)
+        alpha, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
+        pictures, bases = self._pictures(drawn), self.baselines.of_rows(drawn, index)
+        return self.rows_on(block, pictures, bases, KeyedGradientShap.points(pictures, bases, alpha))
 
     def fold(self, block: Block, reading: Reading) -> None:
         if self.stage in self.scores:
             self.scores[self.stage].append(reading.scores)
         else:
-            pictures, bases, _ = self.paths(self.drawn(block))
-            self.fold_path(block, reading, pictures, bases)
+            self.fold_path(block, reading)
 
     def finish(self) -> Mapping[str, Tensor]:
         raise NotImplementedError
@@ -75,15 +76,19 @@ class PathTask:
         """What the probe reads at points on the paths from `bases` to `pictures`."""
         return points
 
-    def fold_path(self, block: Block, reading: Reading, pictures: Tensor, bases: Tensor) -> None:
+    def fold_path(self, block: Block, reading: Reading) -> None:
         """Take in readings at points on the paths; where memory runs out, none are taken."""
         raise NotImplementedError
 
-    def paths(self, drawn: Block) -> tuple[Tensor, Tensor, Tensor]:
-        """x~, b and the point alpha x~ + (1 - alpha) b of each row."""
-        alpha, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
-        pictures, bases = self._pictures(drawn), self.baselines.of_rows(drawn, index)
-        return pictures, bases, KeyedGradientShap.points(pictures, bases, alpha)
+    @property
+    def fixed_ends(self) -> bool:
+        """Whether all rows of an image run between the same two points."""
+        return self.config.stdevs == 0 and self.baselines.fixed
+
+    def ends(self, drawn: Block) -> tuple[Tensor, Tensor]:
+        """x~ and b of each row."""
+        _, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
+        return self._pictures(drawn), self.baselines.of_rows(drawn, index)
 
     def _pictures(self, drawn: Block) -> Tensor:
         """x~ of each row: the picture in model input, with its noise."""

@@ -80,13 +80,14 @@ class SegmentShapTask(PathTask):
         parts = self.labels[block.image] - first.to(self.labels.device).reshape(-1, 1, 1)
         return pack_directions(points, pictures - bases, parts)
 
-    def fold_path(self, block: Block, reading: Reading, pictures: Tensor, bases: Tensor) -> None:
+    def fold_path(self, block: Block, reading: Reading) -> None:
         if reading.derivatives is not None:
             at = block.image * (len(self.products) // len(self.batch)) + self._place(block)
             ops.add_rows_(self.products, at, reading.derivatives)
             return
         assert reading.gradients is not None
-        parts = KeyedGradientShap.contributions(pictures, bases, reading.gradients).sum(2)  # [R, T, H, W]
+        ends = self.ends(self.drawn(block))
+        parts = KeyedGradientShap.contributions(*ends, reading.gradients).sum(2)  # [R, T, H, W]
         rows = self.gradients.new_zeros(len(block), *self.gradients.shape[1:])
         for row, image in enumerate(block.image.tolist()):
             count = self.counts[image]

@@ -198,8 +198,8 @@ class Session:
         return torch.cat([-logits, logits], dim=1) if self._expand else logits
 
     def _ready(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.to(self.device, self.dtype, non_blocking=True)
-        return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+        layout = torch.channels_last if inputs.ndim == 4 else torch.preserve_format
+        return inputs.to(self.device, self.dtype, non_blocking=True, memory_format=layout)
 
     def _fold(self, module: nn.Module) -> None:
         """Fold batch norms, in float32. Layers are looked up before: folding leaves fewer of them."""
