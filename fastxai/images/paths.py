@@ -79,9 +79,9 @@ def open_paths(paths: Sequence[str], labels: Sequence[Label] | None = None) -> S
 
 def _place(given: str) -> _Place:
     path = os.path.abspath(given)
-    if os.path.isdir(path):
+    if given and os.path.isdir(path):  # "" would be the current folder
         return _Place(given, path, "folder")
-    if os.path.lexists(path) and given:
+    if given and os.path.lexists(path):
         is_list = os.path.splitext(path)[1].lower() in _LISTS and os.path.isfile(path)
         return _Place(given, path, "list" if is_list else "file")
     if glob.has_magic(given):

@@ -165,7 +165,9 @@ def test_a_folder_named_like_a_picture_is_a_folder(tmp_path: Path) -> None:
     assert open_source(tmp_path).ids == ["folder.png/a.png"]
 
 
-def test_wrong_paths_say_what_to_do(tmp_path: Path) -> None:
+def test_wrong_paths_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "here" / "x.png")
+    monkeypatch.chdir(tmp_path / "here")  # where "" must not stand for the current folder
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArgumentError, match="IMAGES must name at least one picture, got none in '.*empty'"):
         open_source(tmp_path / "empty")
