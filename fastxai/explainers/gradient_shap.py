@@ -146,14 +146,16 @@ class GradientShapTask(PathTask):
         assert reading.gradients is not None
         parts = reading.gradients
         if not self.fixed_ends:  # else x~ - b stands before the sum over rows
-            parts = KeyedGradientShap.contributions(*self.ends(block), parts)
+            pictures, bases, _ = self.paths(block)
+            parts = KeyedGradientShap.contributions(pictures, bases, parts)
         ops.add_rows_(self.sums, block.image, parts)
 
     def finish(self) -> Mapping[str, Tensor]:
         attributions = self.sums / self.config.samples
         if self.fixed_ends:
             each = Block(*every_row(len(self.batch), 1), InputGradients())
-            attributions = KeyedGradientShap.contributions(*self.ends(each), attributions)
+            pictures, bases, _ = self.paths(each)
+            attributions = KeyedGradientShap.contributions(pictures, bases, attributions)
         maps = attributions.sum(dim=2)
         # One sum a map: torch adds up one lone map in another order than the maps of a batch.
         whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])

@@ -50,9 +50,7 @@ class PathTask:
             return self._pictures(block)
         if self.stage == "baselines":
             return self.baselines.of_block(block)
-        drawn = self.drawn(block)
-        alpha, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
-        pictures, bases = self._pictures(drawn), self.baselines.of_rows(drawn, index)
+        pictures, bases, alpha = self.paths(self.drawn(block))
         return self.rows_on(block, pictures, bases, KeyedGradientShap.points(pictures, bases, alpha))
 
     def fold(self, block: Block, reading: Reading) -> None:
@@ -85,10 +83,10 @@ class PathTask:
         """Whether all rows of an image run between the same two points."""
         return self.config.stdevs == 0 and self.baselines.fixed
 
-    def ends(self, drawn: Block) -> tuple[Tensor, Tensor]:
-        """x~ and b of each row."""
-        _, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
-        return self._pictures(drawn), self.baselines.of_rows(drawn, index)
+    def paths(self, drawn: Block) -> tuple[Tensor, Tensor, Tensor]:
+        """x~, b and alpha of each row."""
+        alpha, index = sampling.path_draws(self.keys, drawn.image, drawn.ordinal, self.baselines.count)
+        return self._pictures(drawn), self.baselines.of_rows(drawn, index), alpha
 
     def _pictures(self, drawn: Block) -> Tensor:
         """x~ of each row: the picture in model input, with its noise."""

@@ -86,8 +86,8 @@ class SegmentShapTask(PathTask):
             ops.add_rows_(self.products, at, reading.derivatives)
             return
         assert reading.gradients is not None
-        ends = self.ends(self.drawn(block))
-        parts = KeyedGradientShap.contributions(*ends, reading.gradients).sum(2)  # [R, T, H, W]
+        pictures, bases, _ = self.paths(self.drawn(block))
+        parts = KeyedGradientShap.contributions(pictures, bases, reading.gradients).sum(2)  # [R, T, H, W]
         rows = self.gradients.new_zeros(len(block), *self.gradients.shape[1:])
         for row, image in enumerate(block.image.tolist()):
             count = self.counts[image]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fastxai.errors import ArgumentError, CannotRun
+from fastxai.memory import release
 from fastxai.models.device import check_precision, find_device
 from fastxai.models.model import Model
 from fastxai.models.probes import DirectionalDerivatives, InputGradients, Probe, Scores, pack_directions
@@ -189,7 +190,7 @@ def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tupl
         try:
             (seconds,) = _seconds([session], kind, size, targets, _BUDGET / len(sizes) / 2)
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            release(session.device)
             continue
         seen[size] = max(seen.get(size, 0.0), size / seconds)
     best = usual if usual in seen else min(seen, default=sizes[0])
