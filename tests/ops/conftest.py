@@ -48,6 +48,23 @@ def scene() -> type[Scene]:
     return Scene
 
 
+def chw(pixels: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] -> [3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def noise(*shape: int, seed: int = 0, levels: int = 256) -> Tensor:
+    """Random uint8 values, `levels` of them spread over 0..255: few make ties."""
+    g = torch.Generator().manual_seed(seed)
+    return (torch.randint(0, levels, shape, generator=g) * (255 // max(levels - 1, 1))).to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def crops(photos: dict[str, np.ndarray]) -> Tensor:
+    """One crop 224 x 224 of each photograph of scikit-image: uint8 [4, 3, 224, 224]."""
+    return torch.stack([chw(pixels[50:274, 60:284]) for pixels in photos.values()])
+
+
 def relaid(tensor: Tensor, way: int) -> Tensor:
     """The same numbers in another memory layout, 0..3: as they are, first axis innermost, with gaps, off alignment."""
     if tensor.dim() == 0 or way == 0:

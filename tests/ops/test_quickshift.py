@@ -19,6 +19,8 @@ from fastxai.ops._lab import lab, lab_with_torch, light_of_bytes
 from fastxai.ops._quickshift_loops import power_of_half
 from fastxai.ops.quickshift import _densities, _longest, _noise
 
+from .conftest import chw, noise
+
 FORMS = ["torch", "numba", "cuda"]
 
 
@@ -41,21 +43,6 @@ def agrees(pictures, implementation=None, **options):
 
 def lab_of_a_gpu(pictures):
     return lab_with_torch(pictures, torch.tensor(light_of_bytes()))
-
-
-def chw(pixels):
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def noise(*shape, seed=0, levels=256):
-    g = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, levels, shape, generator=g) * (255 // max(levels - 1, 1))).to(torch.uint8)
-
-
-@pytest.fixture(scope="module")
-def crops(photos):
-    """One crop 224 x 224 of each photograph of scikit-image: uint8 [4, 3, 224, 224]."""
-    return torch.stack([chw(pixels[50:274, 60:284]) for pixels in photos.values()])
 
 
 def test_photographs(crops):

@@ -21,6 +21,8 @@ from fastxai.ops import slic
 from fastxai.ops._slic_colours import _on_device, colours
 from fastxai.ops.slic import _grid
 
+from .conftest import chw, noise
+
 SAME = platform.machine() in ("x86_64", "AMD64")
 
 
@@ -37,21 +39,6 @@ def agrees(pictures, implementation=None, **options):
     got, agreement = share(pictures, implementation, **options)
     assert agreement == 1.0 if SAME else agreement >= 0.99, agreement
     return got
-
-
-def chw(pixels):
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def noise(*shape, seed=0, levels=256):
-    g = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, levels, shape, generator=g) * (255 // max(levels - 1, 1))).to(torch.uint8)
-
-
-@pytest.fixture(scope="module")
-def crops(photos):
-    """One crop 224 x 224 of each photograph of scikit-image: uint8 [4, 3, 224, 224]."""
-    return torch.stack([chw(pixels[50:274, 60:284]) for pixels in photos.values()])
 
 
 @pytest.fixture(scope="module")
