@@ -1,15 +1,17 @@
 """Faster backward passes of frozen layers on the CPU, where torch's own were measured to be slow.
 
-Strided depthwise convolutions go back as plain ones: the gradient is spread out with zeros between and convolved with
-the turned kernel, for which oneDNN has its fast forward code (8 rows of [96, 113, 113], 3x3, stride 2, bf16: 6 ms,
-where torch's own backward took 190 and a detour through float32 60). ReLU6 keeps its result instead of its input:
-in place, torch copies the input first. Batch norms with fixed statistics go back as what they are, one factor a
-channel, where torch also prepares the gradients of weights that are frozen. Forward passes are torch's own.
+Strided depthwise convolutions go back as plain ones, for which oneDNN has its fast forward code: the pixels that the
+same taps reach (every second one, with stride 2) get their gradient from a convolution with those taps, turned. ReLU6
+keeps its result instead of its input: in place, torch copies the input first. Batch norms with fixed statistics go
+back as what they are, one factor a channel, where torch also prepares the gradients of weights that are frozen.
+Forward passes are torch's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -50,14 +52,12 @@ def _conv2d(
         and weight.dtype in (torch.bfloat16, torch.float32)
         and groups == input.shape[1] == weight.shape[0] > 1
         and max(_pair(stride)) > 1
+        and _pair(dilation) == (1, 1)
         and not isinstance(padding, str)
-        and all(p <= d * (k - 1) for p, d, k in zip(_pair(padding), _pair(dilation), weight.shape[2:], strict=True))
     )
     if not fits:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    output: Tensor = _StridedDepthwise.apply(
-        input.to(weight.dtype), weight, bias, _pair(stride), _pair(padding), _pair(dilation)
-    )
+    output: Tensor = _StridedDepthwise.apply(input.to(weight.dtype), weight, bias, _pair(stride), _pair(padding))
     return output
 
 
@@ -97,32 +97,56 @@ class _StridedDepthwise(torch.autograd.Function):
         bias: Tensor | None,
         stride: tuple[int, int],
         padding: tuple[int, int],
-        dilation: tuple[int, int],
     ) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.shape, ctx.geometry = input.shape, (stride, padding, dilation)
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups=int(input.shape[1]))
+        ctx.shape, ctx.stride, ctx.padding = input.shape, stride, padding
+        return F.conv2d(input, weight, bias, stride, padding, groups=int(input.shape[1]))
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        stride, padding, dilation = ctx.geometry
-        # Pixel (i, j) of the gradient stands at (s i, s j) of a canvas with room for the kernel on every side.
-        reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        size = [side + r for side, r in zip(ctx.shape[2:], reach, strict=True)]
-        places = [
-            slice(r - p, r - p + s * (n - 1) + 1, s)
-            for r, p, s, n in zip(reach, padding, stride, outputs[0].shape[2:], strict=True)
+        gradient = torch.empty(ctx.shape, dtype=weight.dtype, device=weight.device, memory_format=torch.channels_last)
+        axes = [
+            list(_phases(*axis))
+            for axis in zip(weight.shape[2:], ctx.stride, ctx.padding, ctx.shape[2:], outputs[0].shape[2:], strict=True)
         ]
-        canvas = torch.empty(
-            (*ctx.shape[:2], *size),
-            dtype=weight.dtype,
-            device=weight.device,
-            memory_format=torch.channels_last,
-        ).zero_()
-        canvas[:, :, places[0], places[1]] = outputs[0]
-        gradient = F.conv2d(canvas, weight.flip(2, 3), dilation=dilation, groups=int(ctx.shape[1]))
-        return gradient, None, None, None, None, None
+        if any(phase.short for phase in (*axes[0], *axes[1])):
+            gradient.zero_()
+        for rows, columns in product(*axes):
+            if rows.taps and columns.taps:
+                kernel = weight[:, :, rows.first :: ctx.stride[0], columns.first :: ctx.stride[1]].flip(2, 3)
+                part = F.conv2d(outputs[0], kernel, padding=(rows.taps - 1, columns.taps - 1), groups=int(ctx.shape[1]))
+                gradient[:, :, rows.places, columns.places] = part[:, :, rows.of, columns.of]
+        return gradient, None, None, None, None
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """The input pixels, along one axis, that one tap in `stride` reaches: taps first, first + stride, ...
+
+    places: where they are in the input; of: where in the convolution that gives their gradient; short: pixels that no
+    output reads come behind them.
+    """
+
+    first: int
+    taps: int
+    places: slice
+    of: slice
+    short: bool
+
+
+def _phases(kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> Iterator[_Phase]:
+    """Output i reads pixel y with tap y + padding - stride i. With y + padding = stride a + first, those are the taps
+    first + stride (a - i): a plain convolution of the outputs for every `first`."""
+    for first in range(stride):
+        taps = len(range(first, kernel, stride))
+        begin = max(0, -((first - padding) // stride))  # the first a that is not in the padding
+        wanted = len(range(stride * begin + first - padding, inputs, stride))
+        count = max(0, min(wanted, outputs + taps - 1 - begin)) if taps else 0
+        place = stride * begin + first - padding
+        yield _Phase(
+            first, taps, slice(place, place + stride * count, stride), slice(begin, begin + count), count < wanted
+        )
 
 
 class _Clamp(torch.autograd.Function):

@@ -18,6 +18,7 @@ from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
 from fastxai.models.layers import Layers
 from fastxai.models.outputs import find_logits
+from fastxai.models.padding import take_in_padding
 from fastxai.models.prepare import lower_weights, private_copy
 from fastxai.models.probes import (
     DirectionalDerivatives,
@@ -202,7 +203,7 @@ class Session:
         return inputs.to(self.device, self.dtype, non_blocking=True, memory_format=layout)
 
     def _fold(self, module: nn.Module) -> None:
-        """Fold batch norms, in float32. Layers are looked up before: folding leaves fewer of them."""
+        """Fold padding and batch norms, in float32. Layers are looked up before: folding leaves fewer of them."""
         probe = waves((2, *self._input_shape)).to(self.device).contiguous(memory_format=torch.channels_last)
 
         def forward() -> Tensor:
@@ -211,6 +212,8 @@ class Session:
 
         with torch.no_grad():
             self._layers = Layers.trace(module, forward)
+        # On a GPU a copy is cheap, and fast code for wider depthwise kernels was not to be expected.
+        take_in_padding(module, forward, wider=self.device.type == "cpu")
         self._folded = fold_batch_norms(module, forward)
 
     @property
@@ -280,9 +283,19 @@ def waves(shape: tuple[int, ...]) -> Tensor:
 
 
 def compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
-    """`torch.compile` with the weights as constants, for one shape; a GPU replays the calls as one graph."""
-    options: dict[str, Any] = {"freezing": True}
-    if device.type == "cuda":
-        options["triton.cudagraphs"] = True
-    forward: Callable[[Tensor], Any] = torch.compile(module, dynamic=False, options=options)
+    """`torch.compile` with the weights as constants, for one shape; a GPU replays the calls as one graph.
+
+    Constant weights are laid out for oneDNN once, and activations become part of the convolutions before them.
+    """
+    from torch._inductor import config
+
+    options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
+    run: Callable[[Tensor], Any] = torch.compile(module, dynamic=False, options=options)
+
+    def forward(inputs: Tensor) -> Any:
+        # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
+        # the weights as arguments.
+        with config.patch(freezing=True):
+            return run(inputs)
+
     return forward

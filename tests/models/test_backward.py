@@ -18,10 +18,11 @@ def gradients(call: object, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return output.detach(), gradient
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize(("stride", "padding", "size"), [(2, 1, 11), (2, 0, 12), ((2, 1), (1, 0), 9), (3, 2, 10)])
-def test_strided_depthwise_convolutions(stride: int, padding: int, size: int):
+def test_strided_depthwise_convolutions(kernel: int, stride: int, padding: int, size: int):
     generator = torch.Generator().manual_seed(1)
-    weight = torch.randn(6, 1, 3, 3, generator=generator).bfloat16()
+    weight = torch.randn(6, 1, kernel, kernel, generator=generator).bfloat16()
     bias = torch.randn(6, generator=generator).bfloat16()
     inputs = torch.randn(2, 6, size, size, generator=generator).bfloat16()
     call = lambda x: F.conv2d(x, weight, bias, stride, padding, groups=6)  # noqa: E731

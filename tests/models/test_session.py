@@ -391,3 +391,16 @@ def test_compiled_scores_are_those_of_eager_ones(net: type[nn.Module], wrap: Wra
     except CannotRun as error:
         pytest.skip(str(error))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # fused loops sum in another order
+
+
+def test_compiled_code_holds_its_weights_as_constants(net: type[nn.Module], wrap: Wrap, rows: Tensor):
+    try:
+        with wrap(net()).open(Settings(compile=True)) as session:
+            before = session.read(Scores("logit"), rows, TARGETS).scores
+            with torch.no_grad():
+                for part in session._opened().modules():
+                    if isinstance(part, nn.Conv2d):
+                        part.weight.zero_()
+            assert torch.equal(session.read(Scores("logit"), rows, TARGETS).scores, before)
+    except CannotRun as error:
+        pytest.skip(str(error))
