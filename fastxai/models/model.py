@@ -29,8 +29,8 @@ class Model:
     one output may have two class names: the score z stands for the second, -z for the first); `logits`: the scores
     are kept as they are (for regression, or a module that ends in a softmax of its own).
     device: auto, cpu, cuda, cuda:N; precision: auto, fp32, bf16, fp16; compile: auto, True, False. "auto" is settled
-    by `calibrate`. fold: batch norms and padding become part of the convolutions beside them, which is faster and rounds
-    differently (scores move by some 1e-6 of their range). class_keys: stable keys (WordNet ids) beside the names, by
+    by `calibrate`. fold: batch norms and padding become part of the convolutions beside them, faster and rounded
+    elsewhere (scores move by some 1e-6 of their range). class_keys: stable keys (WordNet ids) beside the names, by
     which folders may name classes.
     """
 

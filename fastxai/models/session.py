@@ -147,6 +147,7 @@ class Session:
         return self._traced().check(name)
 
     def _scores(self, probe: Scores, inputs: Tensor, targets: Tensor) -> Reading:
+        inputs = self._ready(inputs)  # out here: for compiled code, a tensor made in inference mode is another type
         with torch.inference_mode():
             logits = self._run(self._forward, inputs).float()
             scores = self.model.probabilities(logits) if probe.kind == "probability" else logits
@@ -289,8 +290,14 @@ def compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor], Any]
     """
     from torch._inductor import config
 
+    def call(inputs: Tensor) -> Any:
+        return module(inputs)
+
+    # What was compiled is kept with the code object, up to a number of times, and for as long as that lives. With a
+    # code object of its own, a session takes nothing from the next one and leaves nothing behind.
+    call.__code__ = call.__code__.replace()
     options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
-    run: Callable[[Tensor], Any] = torch.compile(module, dynamic=False, options=options)
+    run: Callable[[Tensor], Any] = torch.compile(call, dynamic=False, options=options)
 
     def forward(inputs: Tensor) -> Any:
         # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
