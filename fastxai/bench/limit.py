@@ -18,6 +18,7 @@ from fastxai.bench.turns import Turn, describe_error
 from fastxai.errors import CannotRun
 from fastxai.models import InputGradients, Model, Probe, Scores, Session
 from fastxai.models.calibrate import fast_bf16
+from fastxai.models.compiling import COMPILED_KINDS
 from fastxai.models.device import check_compiler
 from fastxai.models.session import waves
 from fastxai.types import Settings
@@ -110,9 +111,10 @@ def search(model: Model, base: Settings, passes: Passes, budget: float = 1.0) ->
         tried.take(settings, (own, *sizes))
     if tried.best is None:
         raise CannotRun(f"no form of the model runs: {'; '.join(tried.failed.values())}")
-    if passes.need.kind == "scores" and model.compile is not False and _compiles(device):
+    kind = passes.need.kind
+    if kind in COMPILED_KINDS.get(device.type, ()) and model.compile is not False and _compiles(device):
         for size in dict.fromkeys((own, tried.best.size, 8, 16)):
-            tried.take(replace(tried.best.settings, compile=True), (size,))
+            tried.take(replace(tried.best.settings, compile=(kind,)), (size,))
     return Search(tried.best, tried.rates, tried.failed)
 
 
@@ -156,7 +158,7 @@ def limit_turn(session: Session, passes: Passes, size: int, seconds: float) -> T
 
 def reference(settings: Settings) -> Settings:
     """The same settings for the model as it is: float32, eager, batch norms where they are."""
-    return replace(settings, precision="fp32", compile=False, fold=False)
+    return replace(settings, precision="fp32", compile=(), fold=False)
 
 
 def _eager_forms(model: Model, base: Settings, device: torch.device) -> Iterator[Settings]:
@@ -166,7 +168,7 @@ def _eager_forms(model: Model, base: Settings, device: torch.device) -> Iterator
         precisions += [precision for precision in others if precision != base.precision]
     for precision in precisions:
         for fold in (True, False) if model.fold else (False,):
-            yield replace(base, precision=precision, compile=False, fold=fold)
+            yield replace(base, precision=precision, compile=(), fold=fold)
 
 
 def _compiles(device: torch.device) -> bool:

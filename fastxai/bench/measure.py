@@ -55,7 +55,7 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
         layers = case.explainer.layers(session)
     bench.say(f"{name}: calibrating")
     settings, calibration = calibrated(model, case, options.run_images, layers)
-    startup = Startup(bench.imports, bench.load, calibration, *open_and_compile(model, settings))
+    startup = Startup(bench.imports, bench.load, calibration, *open_and_compile(model, settings, case.classes))
     batch = options.batch or pictures_at_a_time(
         model, case, settings, options.run_images, layers=len(layers), classes=bench.classes
     )

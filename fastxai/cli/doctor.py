@@ -151,7 +151,7 @@ def _model(args: argparse.Namespace) -> dict[str, str]:
         "input": f"{model.preprocess.channels} x {model.preprocess.size[0]} x {model.preprocess.size[1]}",
         "classes": str(len(model.classes)) if model.classes is not None else "unnamed",
         "precision": settings.precision,
-        "compile": "on" if settings.compile else "off",
+        "compile": ", ".join(settings.compile) or "off",
         "rows a call": rows,
         "threads": str(settings.threads),
     }

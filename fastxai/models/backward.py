@@ -9,9 +9,7 @@ Forward passes are torch's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,14 +19,22 @@ from torch.overrides import TorchFunctionMode
 
 
 class FrozenBackward(TorchFunctionMode):
-    """Inside it `F.conv2d`, `F.batch_norm`, `F.hardtanh` and `F.relu6`, which their modules call, go back this way."""
+    """Inside it `F.conv2d`, `F.batch_norm`, `F.hardtanh` and `F.relu6`, which their modules call, go back this way.
+
+    constant: what runs will be compiled with its weights as constants. Plain convolutions then go back as forward ones
+    too: turning their weights costs nothing, and what follows them becomes part of them.
+    """
+
+    def __init__(self, constant: bool = False) -> None:
+        super().__init__()
+        self._constant = constant
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.conv2d:
-            return _conv2d(*args, **kwargs)
+            return _conv2d(self._constant, *args, **kwargs)
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
         if func is F.hardtanh:
@@ -39,6 +45,7 @@ class FrozenBackward(TorchFunctionMode):
 
 
 def _conv2d(
+    constant: bool,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -47,18 +54,25 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    fits = (
+    strides, pads, depthwise = _pair(stride), padding, groups == input.shape[1] == weight.shape[0] > 1
+    if (
         _differentiates_input_only(input, weight)
         and weight.dtype in (torch.bfloat16, torch.float32)
-        and groups == input.shape[1] == weight.shape[0] > 1
-        and max(_pair(stride)) > 1
         and _pair(dilation) == (1, 1)
-        and not isinstance(padding, str)
-    )
-    if not fits:
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    output: Tensor = _StridedDepthwise.apply(input.to(weight.dtype), weight, bias, _pair(stride), _pair(padding))
-    return output
+        and not isinstance(pads, str)
+    ):
+        pads, output = _pair(pads), None
+        if depthwise and max(strides) > 1:
+            output = _StridedDepthwise.apply(input.to(weight.dtype), weight, bias, strides, pads)
+        elif constant and (depthwise or groups == 1) and strides == (1, 1) and _covers(weight, pads):
+            output = _Plain.apply(input.to(weight.dtype), weight, bias, pads, groups)
+        if isinstance(output, Tensor):
+            return output
+    return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _covers(weight: Tensor, padding: tuple[int, int]) -> bool:
+    return all(p < k for p, k in zip(padding, weight.shape[2:], strict=True))
 
 
 def _hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -88,6 +102,23 @@ def _batch_norm(
     return output
 
 
+class _Plain(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], groups: int
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.padding, ctx.groups = padding, groups
+        return F.conv2d(input, weight, bias, padding=padding, groups=groups)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        turned = weight.flip(2, 3) if ctx.groups > 1 else weight.flip(2, 3).transpose(0, 1)
+        padding = tuple(k - 1 - p for k, p in zip(weight.shape[2:], ctx.padding, strict=True))
+        return F.conv2d(outputs[0], turned, padding=padding, groups=ctx.groups), None, None, None, None
+
+
 class _StridedDepthwise(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -105,48 +136,26 @@ class _StridedDepthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        gradient = torch.empty(ctx.shape, dtype=weight.dtype, device=weight.device, memory_format=torch.channels_last)
-        axes = [
-            list(_phases(*axis))
-            for axis in zip(weight.shape[2:], ctx.stride, ctx.padding, ctx.shape[2:], outputs[0].shape[2:], strict=True)
-        ]
-        if any(phase.short for phase in (*axes[0], *axes[1])):
-            gradient.zero_()
-        for rows, columns in product(*axes):
-            if rows.taps and columns.taps:
-                kernel = weight[:, :, rows.first :: ctx.stride[0], columns.first :: ctx.stride[1]].flip(2, 3)
-                part = F.conv2d(outputs[0], kernel, padding=(rows.taps - 1, columns.taps - 1), groups=int(ctx.shape[1]))
-                gradient[:, :, rows.places, columns.places] = part[:, :, rows.of, columns.of]
-        return gradient, None, None, None, None
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """The input pixels, along one axis, that one tap in `stride` reaches: taps first, first + stride, ...
-
-    places: where they are in the input; of: where in the convolution that gives their gradient; short: pixels that no
-    output reads come behind them.
-    """
-
-    first: int
-    taps: int
-    places: slice
-    of: slice
-    short: bool
-
-
-def _phases(kernel: int, stride: int, padding: int, inputs: int, outputs: int) -> Iterator[_Phase]:
-    """Output i reads pixel y with tap y + padding - stride i. With y + padding = stride a + first, those are the taps
-    first + stride (a - i): a plain convolution of the outputs for every `first`."""
-    for first in range(stride):
-        taps = len(range(first, kernel, stride))
-        begin = max(0, -((first - padding) // stride))  # the first a that is not in the padding
-        wanted = len(range(stride * begin + first - padding, inputs, stride))
-        count = max(0, min(wanted, outputs + taps - 1 - begin)) if taps else 0
-        place = stride * begin + first - padding
-        yield _Phase(
-            first, taps, slice(place, place + stride * count, stride), slice(begin, begin + count), count < wanted
-        )
+        kernel, strides = weight.shape[2:], ctx.stride
+        taps = [-(-k // s) for k, s in zip(kernel, strides, strict=True)]
+        weight = F.pad(weight, (0, taps[1] * strides[1] - kernel[1], 0, taps[0] * strides[0] - kernel[0]))
+        # Of the padded input, pixel s a + r is read by output i with tap r + s (a - i): for every r that is a plain
+        # convolution of the outputs, whose results stand s apart.
+        size = [-(-(p + side) // s) for p, side, s in zip(ctx.padding, ctx.shape[2:], strides, strict=True)]
+        rows = []
+        for i in range(strides[0]):
+            columns = []
+            for j in range(strides[1]):
+                turned = weight[:, :, i :: strides[0], j :: strides[1]].flip(2, 3)
+                part = F.conv2d(outputs[0], turned, padding=(taps[0] - 1, taps[1] - 1), groups=int(ctx.shape[1]))
+                missing = [max(0, have - want) for have, want in zip(size, part.shape[2:], strict=True)]
+                if any(missing):  # pixels that no output reads
+                    part = F.pad(part, (0, missing[1], 0, missing[0]))
+                columns.append(part[:, :, : size[0], : size[1]].permute(0, 2, 3, 1))
+            rows.append(torch.stack(columns, dim=3))
+        canvas = torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+        top, left = ctx.padding
+        return canvas[:, :, top : top + ctx.shape[2], left : left + ctx.shape[3]], None, None, None, None
 
 
 class _Clamp(torch.autograd.Function):

@@ -16,8 +16,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from fastxai.config import check_int
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.memory import release
+from fastxai.models.compiling import COMPILED_KINDS, MOST_TARGETS
 from fastxai.models.device import check_precision, find_device
 from fastxai.models.model import Model
 from fastxai.models.probes import DirectionalDerivatives, InputGradients, Probe, Scores, pack_directions
@@ -28,7 +30,7 @@ _PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by sea
 _ROWS = {"scores": 8, "gradients": 8, "directions": 2}  # where not searched; a row of directions holds many
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
-_COMPILED = 120.0  # seconds of eager scores from which on a compilation (20 to 40 s for a third of the time) pays
+_COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40 s for a third of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
@@ -41,19 +43,28 @@ _PROBES: dict[str, Probe] = {
 }
 
 
-def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layers: Sequence[str] = ()) -> Settings:
+def calibrate(
+    model: Model,
+    *,
+    kinds: Mapping[str, int],
+    targets: int = 1,
+    layers: Sequence[str] = (),
+    threads: int | None = None,
+) -> Settings:
     """Settings for explaining with `model`.
 
     kinds: probe kind ("scores", "gradients", "directions") -> rows expected in the whole run, which bounds the chunks
     worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record
-    (they must run in the settled precision). `Settings.reasons` says for people why each was chosen.
+    (they must run in the settled precision); threads: of torch, None for as many as there are. `Settings.reasons` says for people why each was chosen.
     """
     for kind in kinds:
         if kind not in _PROBES:
             raise ArgumentError(f"kinds must be of {', '.join(_PROBES)}, got {kind!r}")
     device, targets = find_device(model.device), min(targets, _TARGETS)
-    base = Settings(str(device), fold=model.fold, threads=torch.get_num_threads())
-    reasons = {"device": _why_device(device), "threads": "as found"}
+    if threads is not None:
+        check_int("threads", threads, 1)
+    base = Settings(str(device), fold=model.fold, threads=threads or torch.get_num_threads())
+    reasons = {"device": _why_device(device), "threads": "as found" if threads is None else "as asked"}
     precision, reasons["precision"] = _precision(model, base, kinds, targets)
     base = replace(base, precision=precision)
 
@@ -78,36 +89,41 @@ def calibrate(model: Model, *, kinds: Mapping[str, int], targets: int = 1, layer
         if said:
             reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
     base = replace(base, rows=rows, rates=rates)
-    settled, reasons["compile"] = _compile(model, base, kinds.get("scores", 0), targets)
-    return replace(settled, reasons=reasons)
+    said = []
+    for kind in [kind for kind in COMPILED_KINDS.get(device.type, ()) if kinds.get(kind)]:
+        base, why = _compile(model, base, kind, kinds[kind], targets)
+        said.append(f"{kind}: {why}")
+    reasons["compile"] = "; ".join(said) or "eager: this run reads nothing that can be compiled"
+    return replace(base, reasons=reasons)
 
 
-def _compile(model: Model, eager: Settings, expected: int, targets: int) -> tuple[Settings, str]:
-    """The settings with or without compilation of the forward pass of the run's `expected` score rows, and why."""
-    if not expected:
-        return eager, "eager: only scores are read from compiled code, and this run asks for none"
+def _compile(model: Model, eager: Settings, kind: str, expected: int, targets: int) -> tuple[Settings, str]:
+    """The settings with or without compilation of the run's `expected` rows of one kind, and why."""
     if model.compile is False:
         return eager, "as asked"
+    if kind == "gradients" and targets > MOST_TARGETS:
+        return eager, f"eager: more than {MOST_TARGETS} targets would take too long to compile"
     # Fused code keeps less in flight: on CPUs small chunks, which stay in the caches, were the best or close to it.
-    size = min(_ROWS["scores"], eager.rows["scores"]) if eager.device == "cpu" else eager.rows["scores"]
-    compiled = replace(eager, compile=True, rows={**eager.rows, "scores": size})
+    size = min(_ROWS[kind], eager.rows[kind]) if eager.device == "cpu" else eager.rows[kind]
+    compiled = replace(eager, compile=(*eager.compile, kind), rows={**eager.rows, kind: size})
     if model.compile is True:
         return compiled, "as asked"
-    seconds = expected / eager.rates["scores"]
+    seconds = expected / eager.rates[kind]
     if seconds < _COMPILED:
-        return eager, f"eager: about {seconds:.0f} s of scores are too few to earn a compilation back"
+        return eager, f"eager: about {seconds:.0f} s are too few to earn a compilation back"
     begun = time.perf_counter()
     try:
-        with model.open(compiled) as fused, model.open(eager) as plain:
+        with model.open(replace(compiled, compile=(kind,))) as fused, model.open(eager) as plain:
+            _seconds([fused], kind, size, targets, 0.0)
             took = time.perf_counter() - begun
-            pair = _seconds([fused, plain], "scores", size, targets, _BUDGET)
+            pair = _seconds([fused, plain], kind, size, targets, _BUDGET)
     except CannotRun as error:
         return eager, f"eager: {error}"
     gain, rate = pair[1] / pair[0], round(size / pair[0], 2)  # the pair took turns; earlier rates met another hour
-    said = f"compiled scores were measured {gain:.2f}x as fast as eager ones (compiling took {took:.0f} s)"
+    said = f"compiled code was measured {gain:.2f}x as fast as eager code (compiling took {took:.0f} s)"
     if gain < _WORTH:
         return eager, f"eager: {said}"
-    return replace(compiled, rates={**eager.rates, "scores": rate}), said
+    return replace(compiled, rates={**eager.rates, kind: rate}), said
 
 
 def _why_device(device: torch.device) -> str:

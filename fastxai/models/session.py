@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.backward import FrozenBackward
+from fastxai.models.compiling import MOST_TARGETS, Gradients, compile_gradients, compile_scores
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
 from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
@@ -61,6 +62,7 @@ class Session:
         self._stack = ExitStack()
         self._module: nn.Module | None = None
         self._forward: Callable[[Tensor], Any] | None = None
+        self._differentiate: dict[tuple[int, ...], Gradients] = {}  # compiled, by the shape of inputs and targets
         self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
         self._folded: Folded | None = None
@@ -83,7 +85,8 @@ class Session:
             self._try_out()
             if self.settings.compile:
                 check_compiler(self.device)
-                self._forward = compiled(self._module, self.device)
+            if "scores" in self.settings.compile:
+                self._forward = compile_scores(self._module, self.device)
                 self._compile()
             self._stack = stack.pop_all()
         return self
@@ -156,21 +159,47 @@ class Session:
 
     def _gradients(self, inputs: Tensor, targets: Tensor) -> Reading:
         rows, count = targets.shape
-        leaf = self._ready(inputs).detach().requires_grad_()
+        ready = self._ready(inputs).detach()
+        if "gradients" in self.settings.compile and count <= MOST_TARGETS:
+            return Reading(*self._compiled_gradients(ready, targets)(ready, targets))
         out = torch.empty((rows, count, *inputs.shape[1:]), dtype=torch.float32, device=self.device)
-        with torch.enable_grad():
-            # Eager, also with compile: K targets walk one graph K times, which compiled backward passes refuse, and
-            # compiling was measured to slow this probe down.
-            logits = self._run(self._module, leaf.clone() if self._mutates else leaf)
-            scores = logits.gather(1, targets)
-            for k in range(count):
-                (gradient,) = torch.autograd.grad(
-                    scores[:, k].sum(), leaf, torch.full_like(scores[0, 0], self._scale), retain_graph=k < count - 1
-                )
-                out[:, k].copy_(gradient)
+        scores, gradients = self._backward(ready, targets)
+        for k, gradient in enumerate(gradients):
+            out[:, k].copy_(gradient)
         if self._scale != 1.0:
             out.div_(self._scale)
-        return Reading(scores.detach().float(), out)
+        return Reading(scores, out)
+
+    def _backward(self, inputs: Tensor, targets: Tensor, *, constant: bool = False) -> tuple[Tensor, Iterator[Tensor]]:
+        """Scores [R, K], and for one target after the other the gradients [R, C, H, W] of `_scale` times its score."""
+        leaf, count = inputs.detach().requires_grad_(), int(targets.shape[1])
+        with torch.enable_grad():
+            logits = self._run(self._module, leaf.clone() if self._mutates else leaf, constant=constant)
+            scores = logits.gather(1, targets)
+
+        def gradients() -> Iterator[Tensor]:
+            for k in range(count):
+                with torch.enable_grad():
+                    total, scale = scores[:, k].sum(), torch.full_like(scores[0, 0], self._scale)
+                (gradient,) = torch.autograd.grad(total, leaf, scale, retain_graph=k < count - 1)
+                yield gradient
+
+        return scores.detach().float(), gradients()
+
+    def _compiled_gradients(self, inputs: Tensor, targets: Tensor) -> Gradients:
+        """Compiled for these shapes, at the first call with them."""
+
+        def differentiate(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            scores, gradients = self._backward(inputs, targets, constant=True)
+            return scores, torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
+
+        shapes = (*inputs.shape, *targets.shape)
+        if shapes not in self._differentiate:
+            with self._reported(inputs):
+                made = compile_gradients(differentiate, inputs, targets)
+                made(inputs, targets)
+            self._differentiate[shapes] = made
+        return self._differentiate[shapes]
 
     def _derivatives(self, probe: DirectionalDerivatives, inputs: Tensor, targets: Tensor) -> Reading:
         """Eager and without autocast: forward mode goes with neither."""
@@ -187,14 +216,17 @@ class Session:
         ready = self._ready(tangents.flatten(0, 1)).unflatten(0, tangents.shape[:2])
         return read_derivatives(forward, self._ready(points), ready, targets)
 
-    def _run(self, forward: Callable[[Tensor], Any] | None, inputs: Tensor) -> Tensor:
-        """inputs [R, C, H, W] -> raw scores float32 [R, classes_out], within whatever gradient mode is set."""
+    def _run(self, forward: Callable[[Tensor], Any] | None, inputs: Tensor, *, constant: bool = False) -> Tensor:
+        """inputs [R, C, H, W] -> raw scores float32 [R, classes_out], within whatever gradient mode is set.
+
+        constant: gradients will go back through compiled code that holds the weights as constants.
+        """
         assert forward is not None
         ready = self._ready(inputs)
         if self._mutates and not ready.requires_grad and ready.data_ptr() == inputs.data_ptr():
             ready = ready.clone()
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self._autocast):
-            with FrozenBackward() if self._frozen_backward and torch.is_grad_enabled() else nullcontext():
+            with FrozenBackward(constant) if self._frozen_backward and torch.is_grad_enabled() else nullcontext():
                 output = forward(ready)
         logits = find_logits(output, int(inputs.shape[0])).float()
         return torch.cat([-logits, logits], dim=1) if self._expand else logits
@@ -276,33 +308,9 @@ class Session:
 
     def _forget(self) -> None:
         self._module = self._forward = self._uniform = self._layers = self._folded = None
+        self._differentiate.clear()
 
 
 def waves(shape: tuple[int, ...]) -> Tensor:
     """Inputs float32 that are not zero, the same on every call: zeros and denormals have speeds of their own."""
     return torch.sin(torch.arange(math.prod(shape), dtype=torch.float32) * 0.7).reshape(shape)
-
-
-def compiled(module: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
-    """`torch.compile` with the weights as constants, for one shape; a GPU replays the calls as one graph.
-
-    Constant weights are laid out for oneDNN once, and activations become part of the convolutions before them.
-    """
-    from torch._inductor import config
-
-    def call(inputs: Tensor) -> Any:
-        return module(inputs)
-
-    # What was compiled is kept with the code object, up to a number of times, and for as long as that lives. With a
-    # code object of its own, a session takes nothing from the next one and leaves nothing behind.
-    call.__code__ = call.__code__.replace()
-    options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
-    run: Callable[[Tensor], Any] = torch.compile(call, dynamic=False, options=options)
-
-    def forward(inputs: Tensor) -> Any:
-        # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
-        # the weights as arguments.
-        with config.patch(freezing=True):
-            return run(inputs)
-
-    return forward

@@ -146,8 +146,20 @@ def settings_to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def settings_from_dict(data: Mapping[str, Any]) -> Settings:
-    """The settings that `settings_to_dict` described."""
-    return Settings(**data)
+    """The settings that `settings_to_dict` described; what an older version did not settle is as by default today.
+
+    Raises `ArgumentError` for what this version does not know.
+    """
+    known = tuple(field.name for field in dataclasses.fields(Settings))
+    for name in data:
+        check_choice("settings", name, known)
+    rows = {**Settings().rows, **data.get("rows", {})}
+    for kind, count in rows.items():
+        check_int(f"rows of {kind}", count, 1)
+    compiled = data.get("compile", [])
+    if not isinstance(compiled, list):  # as it was when only scores could be compiled
+        compiled = ["scores"] if compiled else []
+    return Settings(**{**data, "rows": rows, "compile": tuple(compiled)})
 
 
 def _preprocess(data: Mapping[str, Any]) -> Preprocess:
