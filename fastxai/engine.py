@@ -2,7 +2,7 @@
 
 Rows of several images fill a chunk; the last one of a block is padded, because floating-point results follow from
 the shape of a call and not from a row's place or neighbours in it. A chunk that does not fit into memory is cut in
-two and read again, and chunks of its kind stay that small.
+two and read again, and chunks of its kind stay that small. Between chunks the engine looks whether it is to stop.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastxai.errors import CannotRun
 from fastxai.explainers import Batch, Block, Explainer, Task
 from fastxai.memory import out_of_memory, release
 from fastxai.models import Recording, Session
+from fastxai.overlap import Asked, check
 from fastxai.targets import Targets, ranked
 from fastxai.transfer import Arrival, Mark, Transfer, on_device, seconds
 from fastxai.types import PREDICTIONS, ExplainedBatch, ImageBatch, Segments, Status
@@ -39,8 +40,9 @@ class Engine:
     """Explains batches of decoded, segmented pictures with one open model.
 
     explainers are settled; targets is the rule for classes. `spent` holds the time of "predict" and of each explainer
-    by name. `rows`: rows a chunk by probe kind, those of the settings until memory runs out. The prediction pass
-    records the layers that the CAM methods need.
+    by name. `rows`: rows a chunk by probe kind, those of the settings until memory runs out. `asked` is looked at
+    before every chunk: where it says so, `Stopped` comes out of `start` and the batch in work is lost. The prediction
+    pass records the layers that the CAM methods need.
     """
 
     session: Session
@@ -48,6 +50,7 @@ class Engine:
     targets: Targets
     seed: int
     on_rows: OnRows = lambda method, rows: None
+    asked: Asked = lambda: False
     spent: dict[str, Spent] = field(init=False)
     rows: dict[str, int] = field(init=False)
 
@@ -171,12 +174,13 @@ class Engine:
         self._in_chunks(name, block.probe.name, len(block), read)
 
     def _in_chunks(self, name: str, kind: str, count: int, work: Callable[[int, int, int], None]) -> None:
-        """Do `work(start, stop, rows)` for all of 0..count in chunks of at most `rows`.
+        """Do `work(start, stop, rows)` for all of 0..count in chunks of at most `rows`; `Stopped` where that is asked.
 
         Work that ran out of memory has changed nothing: it is done again in chunks of half the rows.
         """
         start = 0
         while start < count:
+            check(self.asked)
             rows = self.rows[kind]
             stop = min(start + rows, count)
             fits = True

@@ -1,5 +1,5 @@
-"""Bounded helpers that let stages run side by side: items made ahead of their use or given out late, and work left to
-a thread."""
+"""Bounded helpers that let stages run side by side: items made ahead of their use or given out late, work left to a
+thread, and the way to ask all of them to stop."""
 
 from __future__ import annotations
 
@@ -10,15 +10,59 @@ from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from fastxai.errors import ArgumentTypeError
+
 T = TypeVar("T")
+Asked = Callable[[], bool]  # whether the work is asked to stop
 
-_WAIT = 0.1  # seconds between looks at the stop flag
+_WAIT = 0.1  # seconds between looks at a flag
 
 
-def ahead(items: Iterator[T], depth: int) -> Generator[T]:
+class Stopped(Exception):
+    """Work ended early because it was asked to. What was finished before is kept."""
+
+
+class Stop:
+    """A flag that asks work to end soon: set from anywhere, looked at by calling it.
+
+    `watched`: whether anybody has looked yet. Until then nothing will end by it.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.watched = False
+
+    def __call__(self) -> bool:
+        self.watched = True
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask for the end; asking twice is fine."""
+        self._event.set()
+
+
+def as_asked(stop: Any) -> Asked:
+    """What a caller gave as `stop` (None, something to call, or something with `is_set` such as an Event)."""
+    if stop is None:
+        return lambda: False
+    if callable(stop):
+        return lambda: bool(stop())
+    if callable(getattr(stop, "is_set", None)):
+        return lambda: bool(stop.is_set())
+    raise ArgumentTypeError(f"stop must be None, a function or an Event, got {type(stop).__name__}")
+
+
+def check(asked: Asked) -> None:
+    """Raise `Stopped` where the end was asked for."""
+    if asked():
+        raise Stopped("stopped as asked")
+
+
+def ahead(items: Iterator[T], depth: int, asked: Asked | None = None) -> Generator[T]:
     """The same items, made in a thread up to `depth` ahead of their use.
 
-    An exception in `items` comes out here. Closing the iterator stops the thread and closes `items`.
+    An exception in `items` comes out here. Closing the iterator stops the thread and closes `items`. asked: looked at
+    before every item and while there is none; `Stopped` comes out then, whatever is ready.
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -49,7 +93,7 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     thread.start()
     try:
         while True:
-            more, item = ready.get()
+            more, item = ready.get() if asked is None else _get(ready, asked)
             if more:
                 yield item
             elif item is None:
@@ -59,6 +103,15 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def _get(ready: queue.Queue[tuple[bool, Any]], asked: Asked) -> tuple[bool, Any]:
+    while True:
+        check(asked)
+        try:
+            return ready.get(timeout=_WAIT)
+        except queue.Empty:
+            continue
 
 
 def late(items: Iterator[T], behind: int) -> Iterator[T]:

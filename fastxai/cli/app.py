@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from fastxai._version import __version__
-from fastxai.cli import agree, bench, doctor, explain, index, info, report, verify
+from fastxai.cli import agree, bench, doctor, explain, export, index, info, report, verify, worker
 from fastxai.cli.configfile import read_flags
 from fastxai.errors import ArgumentError, CannotRun
 
-COMMANDS: tuple[ModuleType, ...] = (explain, agree, report, info, verify, index, doctor, bench)
+COMMANDS: tuple[ModuleType, ...] = (explain, agree, report, info, verify, index, export, doctor, bench, worker)
 
 OK, CANNOT_RUN, WRONG_ARGUMENTS, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -45,7 +45,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     for module in COMMANDS:
         parsers[module.NAME] = command = commands.add_parser(
             module.NAME,
-            help=module.HELP,
+            **({} if module.HELP is None else {"help": module.HELP}),  # without one, a command is not listed
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return CANNOT_RUN
     except (CannotRun, OSError) as error:
         return _complain(error, CANNOT_RUN)
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stopped:
+        return _complain(stopped if stopped.args else "interrupted", INTERRUPTED)
 
 
 def _complain(what: object, status: int) -> int:

@@ -14,9 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the index and say where it is."""
-    from fastxai.store import build_index
+    """Say which shards are missing, write the index of those that are there and say where it is."""
+    from fastxai.measures.table import printable
+    from fastxai.store import build_index, missing_shards
 
+    missing = missing_shards(args.run)
     path = build_index(args.run)
+    for line in missing:
+        print(printable(line))
     print(f"index: {path}")
     return 0

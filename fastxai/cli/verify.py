@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+
+from fastxai.cli.bar import show_bar
 
 NAME = "verify"
 HELP = "check every shard of a run"
+PROCESSES = 4  # at most: files are opened in processes of their own, which a damaged one may end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every flag of the command."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a file that `fastxai export` wrote")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="time for one file, besides one second a MiB (default: %(default)s)"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -21,7 +28,9 @@ def execute(args: argparse.Namespace) -> int:
     from fastxai.measures.table import printable
     from fastxai.store import verify
 
-    problems = verify(args.run)
+    processes = max(1, min(PROCESSES, os.cpu_count() or 1))
+    with show_bar("files") as progress:
+        problems = verify(args.run, processes=processes, seconds=args.seconds, progress=progress)
     if args.json:
         print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=2))
     else:

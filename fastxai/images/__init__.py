@@ -9,9 +9,7 @@ Nothing here knows a model beyond its `Preprocess`, and one bad picture is one f
 
 from __future__ import annotations
 
-from fastxai.images.decode import MAX_PIXELS, decode, upright
 from fastxai.images.entry import Entry, Label, Raw, Source, digest
-from fastxai.images.geometry import Placed, apply_geometry
 from fastxai.images.ids import escape_id, unescape_id
 from fastxai.images.labels import resolve_label
 from fastxai.images.lists import read_list
@@ -19,14 +17,10 @@ from fastxai.images.loader import load_batches
 from fastxai.images.sources import open_source
 
 __all__ = [
-    "MAX_PIXELS",
     "Entry",
     "Label",
-    "Placed",
     "Raw",
     "Source",
-    "apply_geometry",
-    "decode",
     "digest",
     "escape_id",
     "load_batches",
@@ -34,5 +28,4 @@ __all__ = [
     "read_list",
     "resolve_label",
     "unescape_id",
-    "upright",
 ]

@@ -1,4 +1,8 @@
-"""A source -> batches of pictures in the model's geometry, decoded ahead in a bounded pool of threads."""
+"""A source -> batches of pictures in the model's geometry, made ahead in a bounded pool of threads.
+
+Files are decoded by a process that each thread hands them to: what a hostile file does to its decoder, it does there.
+Pictures in memory stay here.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ import torch
 from PIL import Image
 
 from fastxai.config import check_choice, check_int
+from fastxai.decoding import LIMITS, Decoded, DecodeLimits, Load, Placed, apply_geometry, from_array, upright
+from fastxai.decoding.decode import as_image_error, quiet_pillow
+from fastxai.decoding.geometry import RESAMPLING
 from fastxai.errors import ArgumentError, ImageError
-from fastxai.images.decode import as_image_error, decode, from_array, quiet_pillow, upright
 from fastxai.images.entry import Entry, Label, Raw, Source
-from fastxai.images.geometry import RESAMPLING, Placed, apply_geometry
 from fastxai.images.labels import resolve_label
 from fastxai.types import ImageBatch, Preprocess, Status
 
@@ -32,6 +37,7 @@ def load_batches(
     workers: int = 2,
     prefetch: int = 2,
     skip: Skip | None = None,
+    limits: DecodeLimits = LIMITS,
 ) -> Iterator[ImageBatch]:
     """Batches of `batch` readable images in the order of `source`, the last one shorter.
 
@@ -39,9 +45,11 @@ def load_batches(
     even its bytes could be read. Such rows ride along, so that they leave no gap in the model's work: a batch ends at
     `2 * batch` rows too. At most `batch * prefetch` images are held beside the batch handed out, and `workers` are
     decoded at a time. `skip(id, digest)`, asked in the worker threads before decoding, leaves an image out: the next
-    one takes its place in the batch. Closing the iterator stops the threads.
+    one takes its place in the batch. A file that takes more than `limits` to decode, or crashes its decoder, is
+    such a failed image. Closing the iterator stops the threads, and decoders that are at work.
 
-    Raises `ArgumentError` at once where `source` and `preprocess` do not fit together.
+    Raises `ArgumentError` at once where `source` and `preprocess` do not fit together, `CannotRun` where no decoder
+    process can be started.
     """
     check_int("batch", batch, 1)
     check_int("workers", workers, 1)
@@ -55,7 +63,7 @@ def load_batches(
         raise ArgumentError(
             f"images must be ready model input (normalized=True) for a model of {preprocess.channels} channels"
         )
-    make = _Maker(preprocess, source.normalized, class_names, class_keys, skip)
+    make = _Maker(preprocess, source.normalized, class_names, class_keys, skip, Load(limits))
     return _batches(source, make, batch, workers, batch * prefetch)
 
 
@@ -80,8 +88,10 @@ def _batches(source: Source, make: _Maker, batch: int, workers: int, ahead: int)
                 rows, readable = [], 0
         if rows:
             yield make.collate(rows)
-    finally:  # also when the consumer stops early: what is being decoded ends, the rest never starts
-        pool.shutdown(wait=True, cancel_futures=True)
+    finally:  # also when the consumer stops early: what is being decoded is broken off, the rest never starts
+        pool.shutdown(wait=False, cancel_futures=True)
+        make.load.close()
+        pool.shutdown(wait=True)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class _Maker:
     class_names: tuple[str, ...] | None
     class_keys: tuple[str, ...] | None
     skip: Skip | None
+    load: Load
 
     def __call__(self, entry: Entry) -> _Row | None:
         digest, label = "", self._label(entry.label)
@@ -124,35 +135,38 @@ class _Maker:
         if raw is None:
             return _Row(entry.id, digest, label, error)
         try:
-            with as_image_error(), quiet_pillow():
-                size, placed, inputs = self._place(raw.data)
+            if isinstance(raw.data, bytes) and not self.normalized:
+                found, inputs = self.load.decode(raw.data, self.preprocess), None
+            else:
+                with as_image_error(), quiet_pillow():
+                    found, inputs = self._place(raw.data)
         except ImageError as problem:
             return _Row(entry.id, digest, label, str(problem))
-        return _Row(entry.id, digest, label, "", size, placed, inputs)
+        return _Row(entry.id, digest, label, "", found.size, found.placed, inputs)
 
     def _label(self, label: Label) -> int:
         return resolve_label(label, self.class_names, self.class_keys)
 
-    def _place(self, data: bytes | Image.Image | np.ndarray) -> tuple[tuple[int, int], Placed, np.ndarray | None]:
-        """Original (height, width), what the model sees of it, and the model's input where it came ready."""
+    def _place(self, data: bytes | Image.Image | np.ndarray) -> tuple[Decoded, np.ndarray | None]:
+        """A picture in memory in the model's geometry, and the model's input where it came ready."""
         height, width = self.preprocess.size
+        channels, most = self.preprocess.channels, self.load.limits.pixels
         whole = np.array((0, 0, width, height), np.float32)
         if self.normalized:
             assert isinstance(data, np.ndarray)
-            if data.shape != (self.preprocess.channels, height, width):
-                wanted = (self.preprocess.channels, height, width)
+            if data.shape != (channels, height, width):
+                wanted = (channels, height, width)
                 raise ImageError(f"ready model input must have shape {wanted}, got {data.shape}")
-            return (height, width), Placed(self._rendition(data), whole), data
+            return Decoded((height, width), Placed(self._rendition(data), whole)), data
         if isinstance(data, np.ndarray):
-            picture = from_array(data, channels=self.preprocess.channels)
+            picture = from_array(data, channels=channels, max_pixels=most)
             if data.shape[:2] == (height, width):  # a tensor or array of the model's size is taken as it is
                 pixels = np.asarray(picture).reshape(height, width, -1).transpose(2, 0, 1)
-                return (height, width), Placed(pixels, whole), None
-        elif isinstance(data, Image.Image):
-            picture = upright(data, channels=self.preprocess.channels)
+                return Decoded((height, width), Placed(pixels, whole)), None
         else:
-            picture = decode(data, channels=self.preprocess.channels)
-        return (picture.height, picture.width), apply_geometry(picture, self.preprocess), None
+            assert isinstance(data, Image.Image)
+            picture = upright(data, channels=channels, max_pixels=most)
+        return Decoded((picture.height, picture.width), apply_geometry(picture, self.preprocess)), None
 
     def _rendition(self, inputs: np.ndarray) -> np.ndarray:
         """uint8 picture of ready model input: the normalisation undone, rounded, cut to 0..255; NaN is black."""

@@ -55,7 +55,8 @@ def calibrate(
 
     kinds: probe kind ("scores", "gradients", "directions") -> rows expected in the whole run, which bounds the chunks
     worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record
-    (they must run in the settled precision); threads: of torch, None for as many as there are. `Settings.reasons` says for people why each was chosen.
+    (they must run in the settled precision); threads: of torch, None for as many as there are. `Settings.reasons` says
+    for people why each was chosen.
     """
     for kind in kinds:
         if kind not in _PROBES:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,7 @@ from numpy.typing import NDArray
 
 from fastxai.errors import CannotRun, SchemaError
 from fastxai.store.files import reason
-from fastxai.store.manifest import SHARDS, check_schema
-from fastxai.store.schema import ENTRY
+from fastxai.store.names import ENTRY, SHARDS, check_schema
 
 _NAME = re.compile(r"part-(?P<worker>[A-Za-z0-9_.-]+)-(?P<number>\d+)\.h5")
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -53,16 +53,39 @@ def parse_shard_name(name: str) -> tuple[str, int] | None:
 def list_shards(run: Path) -> list[ShardFile]:
     """The committed shards of a run, in run order. A shard that lies elsewhere (a link) is refused."""
     folder = run / SHARDS
-    if not folder.is_dir():
-        return []
-    check_inside(folder, run)
     found = []
-    for path in folder.iterdir():
-        parsed = parse_shard_name(path.name)
-        if parsed is not None:
-            check_inside(path, run)
-            found.append(ShardFile(path, *parsed, size=path.stat().st_size))
+    try:
+        if not folder.is_dir():
+            return []
+        check_inside(folder, run)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                parsed = parse_shard_name(entry.name)
+                if parsed is not None:
+                    found.append(ShardFile(folder / entry.name, *parsed, size=_size(entry, run)))
+    except OSError as error:
+        raise CannotRun(f"{folder} cannot be read: {reason(error)}") from error
     return sorted(found, key=lambda shard: shard.order)
+
+
+def _size(entry: os.DirEntry[str], run: Path) -> int:
+    """Bytes of a shard, after a look at where it lies and what it is (opening a pipe would wait for ever)."""
+    if entry.is_symlink():
+        check_inside(Path(entry.path), run)
+    if not entry.is_file():
+        raise SchemaError(f"{entry.path} must be a file")
+    return entry.stat().st_size
+
+
+def gaps(shards: Sequence[ShardFile]) -> Iterator[str]:
+    """Names of shards that must have been there: a worker numbers its shards 0, 1, ... without a gap."""
+    numbers: dict[str, set[int]] = {}
+    for shard in shards:
+        numbers.setdefault(shard.worker, set()).add(shard.number)
+    for worker, known in numbers.items():
+        for number in range(max(known)):
+            if number not in known:
+                yield f"part-{worker}-{number:05d}.h5"
 
 
 def check_inside(path: Path, run: Path) -> None:
@@ -184,6 +207,20 @@ def read_slice(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
         where = f"{dataset.name} rows {start} to {stop - 1}"
         raise CannotRun(f"{dataset.file.filename} is damaged: {where} cannot be read; see `fastxai verify`") from error
     return values
+
+
+def indexed_shards(file: h5py.File) -> dict[str, int]:
+    """Names and sizes in bytes of the shards that an index was made from."""
+    if attribute(inside(file, ENTRY), "shards") == 0:
+        return {}
+    names, sizes = read_all(file, "shards/name"), read_all(file, "shards/size")
+    return {name.decode("utf-8", "replace"): size for name, size in zip(names.tolist(), sizes.tolist(), strict=True)}
+
+
+def read_all(file: h5py.File, name: str) -> NDArray[Any]:
+    """A whole data set under `entry/`."""
+    dataset = inside(file, f"{ENTRY}/{name}")
+    return read_slice(dataset, 0, len(dataset))
 
 
 def walk(file: h5py.File) -> Iterator[tuple[str, Any, Any]]:

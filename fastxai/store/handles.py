@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastxai.errors import SchemaError
+from fastxai.store.dataset import TEXT, DataSet, padding
 from fastxai.store.guard import ShardFile, attribute, has, inside, open_shard, read_slice
-from fastxai.store.layout import TEXT, DataSet, Layout, padding
-from fastxai.store.schema import ENTRY
+from fastxai.store.layout import Layout
+from fastxai.store.names import ENTRY
 
 _OPEN = 16  # files kept open
 
@@ -27,6 +28,7 @@ class Handles:
         self.shards = list(shards)
         self._layout, self._digest = layout, config_digest
         self._open: OrderedDict[int, tuple[h5py.File, dict[str, h5py.Dataset | None]]] = OrderedDict()
+        self._images: dict[int, int] = {}  # of shards that have been opened
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -53,7 +55,9 @@ class Handles:
             path = f"{ENTRY}/{spec.path}"
             known[spec.path] = inside(file, path) if has(file, path) else None
             if known[spec.path] is not None:
-                self._layout.check(known[spec.path], spec, attribute(file[ENTRY], "images"))
+                if shard not in self._images:
+                    self._images[shard] = attribute(file[ENTRY], "images")
+                self._layout.check(known[spec.path], spec, self._images[shard])
         return known[spec.path]
 
     def gather(self, spec: DataSet, shard: NDArray[np.int32], row: NDArray[np.int32]) -> NDArray[Any] | None:

@@ -6,36 +6,39 @@ name and size. Beside the columns lie virtual data sets that show a viewer the w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fastxai.errors import CannotRun
 from fastxai.explainers import Explainer
-from fastxai.store.files import commit_file
+from fastxai.store import files
+from fastxai.store.dataset import DataSet, padding
+from fastxai.store.files import commit_file, reason, seal
 from fastxai.store.guard import (
     ShardFile,
     attribute,
     check_inside,
-    check_schema,
+    gaps,
+    indexed_shards,
     inside,
     list_shards,
     open_file,
-    read_slice,
+    read_all,
 )
 from fastxai.store.handles import Handles, consecutive
-from fastxai.store.layout import COLUMNS, DataSet, Layout, padding
-from fastxai.store.manifest import SHARDS, read_manifest
-from fastxai.store.schema import ENTRY, SCHEMA
+from fastxai.store.layout import COLUMNS, Layout
+from fastxai.store.manifest import read_manifest
+from fastxai.store.names import ENTRY, INDEX, SCHEMA, SHARDS, check_schema
 from fastxai.store.table import Table, scan
 from fastxai.store.tree import LIBVER, put, set_attributes
 
-INDEX = "index.h5"
+_LOCK = "index.lock"
 _CHUNK = 1024  # rows a chunk: one image is read with little around it
 
 
@@ -44,8 +47,22 @@ def build_index(run: str | Path, *, explainers: Sequence[Explainer] | None = Non
     folder = Path(run)
     config = read_manifest(folder).config
     layout = Layout(config, config.build_explainers() if explainers is None else explainers)
+    try:
+        # Two of them at the same time would write one file; the second one sees at least what the first one saw.
+        lock = files.disk.lock(folder / _LOCK, seconds=600)
+    except filelock.Timeout as error:
+        raise CannotRun(f"{folder} is being indexed by another program: it holds {_LOCK}") from error
+    except OSError as error:
+        raise CannotRun(f"{folder} cannot be written: {reason(error)}") from error
+    try:
+        return _build(folder, layout)
+    finally:
+        lock.release()
+
+
+def _build(folder: Path, layout: Layout) -> Path:
     shards = list_shards(folder)
-    handles = Handles(shards, layout, config.digest)
+    handles = Handles(shards, layout, layout.config.digest)
     try:
         table = scan(shards, handles)
         with h5py.File("index", "w", driver="core", backing_store=False, block_size=1 << 24, libver=LIBVER) as file:
@@ -55,8 +72,7 @@ def build_index(run: str | Path, *, explainers: Sequence[Explainer] | None = Non
     finally:
         handles.close()
     path = folder / INDEX
-    # Its own name for each process: two of them may index at the same time.
-    commit_file(path, image, part=folder / f"{INDEX}.{os.getpid()}.part")
+    commit_file(path, image, seal(image))
     return path
 
 
@@ -82,7 +98,7 @@ def load_index(folder: Path, shards: Sequence[ShardFile], config_digest: str) ->
         if attribute(entry, "images") == 0:
             file.close()
             return Table(np.zeros(0, np.int32), np.zeros(0, np.int32), 0)
-        table = Table(_all(file, "shard"), _all(file, "row"), int(attribute(entry, "generation")), file)
+        table = Table(read_all(file, "shard"), read_all(file, "row"), int(attribute(entry, "generation")), file)
     except BaseException:
         file.close()
         raise
@@ -92,17 +108,27 @@ def load_index(folder: Path, shards: Sequence[ShardFile], config_digest: str) ->
     return table
 
 
-def indexed_shards(file: h5py.File) -> dict[str, int]:
-    """Names and sizes in bytes of the shards that an index was made from."""
-    if attribute(inside(file, ENTRY), "shards") == 0:
-        return {}
-    names, sizes = _all(file, "shards/name"), _all(file, "shards/size")
-    return {name.decode("utf-8", "replace"): size for name, size in zip(names.tolist(), sizes.tolist(), strict=True)}
+def missing_shards(run: str | Path) -> list[str]:
+    """What is wrong with the shards that are there, a line each: gaps in their numbers, names only the index has.
 
-
-def _all(file: h5py.File, name: str) -> NDArray[Any]:
-    dataset = inside(file, f"{ENTRY}/{name}")
-    return read_slice(dataset, 0, len(dataset))
+    Raises `ArgumentError` for a folder that is not a run.
+    """
+    folder = Path(run)
+    read_manifest(folder)
+    shards = list_shards(folder)
+    lines = [f"{SHARDS}/{name} is missing: there are later ones of its worker" for name in gaps(shards)]
+    path = folder / INDEX
+    if not path.is_file():
+        return lines
+    try:
+        check_inside(path, folder)
+        with open_file(path) as file:
+            check_schema(attribute(inside(file, ENTRY), "schema"), path)
+            known = indexed_shards(file)
+    except CannotRun as error:
+        return [*lines, f"what the index before knew is lost: {error}"]
+    there = {shard.path.name for shard in shards} | {line.split()[0].removeprefix(f"{SHARDS}/") for line in lines}
+    return [*lines, *(f"{SHARDS}/{name} is missing: the index before names it" for name in known if name not in there)]
 
 
 def _write(file: h5py.File, layout: Layout, shards: Sequence[ShardFile], handles: Handles, table: Table) -> None:

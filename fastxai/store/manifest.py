@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import filelock
 import h5py
@@ -17,13 +18,15 @@ import torch
 
 from fastxai._version import __version__
 from fastxai.errors import ArgumentError, CannotRun, SchemaError
+from fastxai.store import files
 from fastxai.store.files import PART, commit_file, reason
-from fastxai.store.schema import SCHEMA, RunConfig, check_same, settings_from_dict, settings_to_dict
+from fastxai.store.names import RUN_JSON, SCHEMA, SHARDS, check_schema
+from fastxai.store.schema import RunConfig, check_same, settings_from_dict, settings_to_dict
 from fastxai.types import Settings
 
-RUN_JSON = "run.json"
-SHARDS = "shards"
 _LOCK = "run.lock"
+_NO_DIGEST = "0" * 32
+_DIGEST = re.compile(r'(?<=^ )"digest": "[0-9a-f]{32}"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The text of run.json, for people too: indented, the schema first."""
+        """The text of run.json, for people too: indented, the schema first, a digest of the text itself last."""
         data = {
             "schema": SCHEMA,
             "program": "fastxai",
@@ -48,8 +51,10 @@ class Manifest:
             "configuration": self.config.to_dict(),
             "settings": settings_to_dict(self.settings),
             "versions": dict(self.versions),
+            "digest": _NO_DIGEST,
         }
-        return json.dumps(data, indent=1, allow_nan=False) + "\n"
+        text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+        return _DIGEST.sub(f'"digest": "{text_digest(text)}"', text)
 
     @staticmethod
     def from_json(text: str, where: object) -> Manifest:
@@ -72,12 +77,17 @@ class Manifest:
             raise SchemaError(f"{where} is damaged: {type(error).__name__} {error}") from error
 
 
-def check_schema(found: Any, where: object) -> None:
-    """Refuse files of a newer schema, and what is no schema."""
-    if isinstance(found, bool) or not hasattr(found, "__index__") or found < 1:
-        raise SchemaError(f"{where} has no schema that can be read, got {found!r}")
-    if found > SCHEMA:
-        raise SchemaError(f"{where} has schema {found}, this version reads up to {SCHEMA}: update fastxai")
+def text_digest(text: str) -> str:
+    """BLAKE2b-128 of the text of run.json, taken with zeros in the place of the digest."""
+    return hashlib.blake2b(_DIGEST.sub(f'"digest": "{_NO_DIGEST}"', text).encode(), digest_size=16).hexdigest()
+
+
+def changed_manifest(folder: Path) -> str | None:
+    """Why run.json is not what was written; None where every byte is."""
+    text = (folder / RUN_JSON).read_text(encoding="utf-8")
+    if json.loads(text).get("digest") == text_digest(text):
+        return None
+    return "its contents are not those that were written: it was edited, or is damaged"
 
 
 def versions() -> dict[str, str]:
@@ -125,20 +135,23 @@ def create_run(folder: str | Path, config: RunConfig, settings: Settings, source
     folder = Path(folder)
     check_out(folder)
     try:
-        (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+        files.disk.make_folder(folder / SHARDS)
         # Two workers may begin one run at the same time: the second one joins.
-        with filelock.FileLock(folder / _LOCK, timeout=60):
-            if is_run(folder):
-                manifest = read_manifest(folder)
-                check_same(folder, manifest.config, config)
-                return manifest
-            manifest = Manifest(config, settings, source, now(), versions())
-            commit_file(folder / RUN_JSON, manifest.to_json().encode())
-            return manifest
+        lock = files.disk.lock(folder / _LOCK, seconds=60)
     except filelock.Timeout as error:
         raise CannotRun(f"{folder} is locked by another program: it holds {_LOCK}") from error
     except OSError as error:
         raise CannotRun(f"{folder} cannot be written: {reason(error)}") from error
+    try:
+        if is_run(folder):
+            manifest = read_manifest(folder)
+            check_same(folder, manifest.config, config)
+            return manifest
+        manifest = Manifest(config, settings, source, now(), versions())
+        commit_file(folder / RUN_JSON, manifest.to_json().encode())
+        return manifest
+    finally:
+        lock.release()
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fastxai.errors import ArgumentError
 from fastxai.explainers import Explainer, shows_maps
 from fastxai.results import MethodResult
-from fastxai.store.layout import DataSet
+from fastxai.store.dataset import DataSet
 
 if TYPE_CHECKING:
     from fastxai.store.reader import Run

@@ -16,14 +16,16 @@ from torch import Tensor
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.explainers import Explainer
 from fastxai.results import Found, RunSummary
-from fastxai.store.guard import list_shards, recorded_rows
+from fastxai.store.dataset import TEXT, DataSet
+from fastxai.store.exported import read_exported
+from fastxai.store.guard import ShardFile, list_shards, recorded_rows
 from fastxai.store.handles import Handles
 from fastxai.store.index import load_index
-from fastxai.store.layout import TEXT, DataSet, Layout
+from fastxai.store.layout import Layout
 from fastxai.store.manifest import Manifest, read_manifest
 from fastxai.store.method_reader import MethodReader
 from fastxai.store.schema import RunConfig, settings_to_dict
-from fastxai.store.table import scan
+from fastxai.store.table import Table, scan
 from fastxai.types import Status
 
 # What a run holds as small types, as the types of results in hand.
@@ -33,12 +35,18 @@ _WIDE = {"image/label": torch.int64, "prediction/targets": torch.int64}
 def open_run(path: str | Path, *, explainers: Sequence[Explainer] | None = None) -> Run:
     """The run in folder `path`, as its shards are now: a snapshot, shards that are written later are not seen.
 
+    `path` may also be a file that `export_run` wrote.
+
     explainers: those of the run, for configurations that are not among the installed ones. Raises `ArgumentError`
     for a folder that is not a run, `SchemaError` for a newer schema or links that lead out of the run, `CannotRun`
     for a damaged file.
     """
     folder = Path(path)
-    return Run(folder, read_manifest(folder), explainers)
+    if folder.is_file():
+        manifest, shard, table = read_exported(folder)
+        return Run(folder, manifest, explainers, [shard], table)
+    manifest = read_manifest(folder)
+    return Run(folder, manifest, explainers, list_shards(folder))
 
 
 class Run:
@@ -51,14 +59,23 @@ class Run:
 
     summary: RunSummary | None = None
 
-    def __init__(self, folder: Path, manifest: Manifest, explainers: Sequence[Explainer] | None = None) -> None:
-        self.path, self.manifest = folder, manifest
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        explainers: Sequence[Explainer] | None,
+        shards: Sequence[ShardFile],
+        table: Table | None = None,
+    ) -> None:
+        """table: the rows that count; None to take them from the index or, where it does not fit, the shards."""
+        self.path, self.manifest, self.shards = path, manifest, tuple(shards)
         self._given = explainers
-        self._shards = list_shards(folder)
         self._columns = Layout(manifest.config, ())
-        self._handles = Handles(self._shards, self._columns, manifest.config.digest)
+        self._handles = Handles(self.shards, self._columns, manifest.config.digest)
         try:
-            self._table = load_index(folder, self._shards, manifest.config.digest) or scan(self._shards, self._handles)
+            if table is None:
+                table = load_index(path, self.shards, manifest.config.digest)
+            self.table = scan(self.shards, self._handles) if table is None else table
         except BaseException:
             self._handles.close()
             raise
@@ -75,7 +92,7 @@ class Run:
     @property
     def generation(self) -> int:
         """The highest generation of any shard; 0 without shards."""
-        return self._table.generation
+        return self.table.generation
 
     @cached_property
     def explainers(self) -> tuple[Explainer, ...]:
@@ -87,7 +104,7 @@ class Run:
         return Layout(self.config, self.explainers)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.methods)
@@ -114,8 +131,7 @@ class Run:
     def close(self) -> None:
         """Close the files. Reading opens them again, except where an index is in use."""
         self._handles.close()
-        if self._table.index is not None:
-            self._table.index.close()
+        self.table.close()
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -176,10 +192,14 @@ class Run:
 
     def found(self, ids: Sequence[str], *, methods: Sequence[str] | None = None) -> Found:
         """The images with these ids, in this order, in memory."""
+        return self._found(np.array(self.positions(ids), dtype=np.int64), methods)
+
+    def positions(self, ids: Sequence[str]) -> list[int]:
+        """Where the images with these ids stand in the run; `ArgumentError` for one that is not there."""
         unknown = [image for image in ids if image not in self._position]
         if unknown:
             raise ArgumentError(f"ids must be those of images in {str(self.path)!r}, got {unknown[0]!r}")
-        return self._found(np.array([self._position[image] for image in ids], dtype=np.int64), methods)
+        return [self._position[image] for image in ids]
 
     def info(self) -> dict[str, Any]:
         """What the run is, as plain data."""
@@ -199,20 +219,24 @@ class Run:
             "store": config.store,
             "pixels": config.pixels,
             "picture_size": list(config.preprocess.size),
-            "shards": len(self._shards),
-            "bytes": sum(shard.size for shard in self._shards),
-            "indexed": self._table.index is not None,
+            "shards": len(self.shards),
+            "bytes": sum(shard.size for shard in self.shards),
+            "indexed": self.table.index is not None,
             "versions": dict(manifest.versions),
         }
 
-    def _halved(self) -> dict[str, int]:
-        """Rows a chunk of the probe kinds that ran out of memory, the fewest in any shard."""
-        planned, fewest = self.manifest.settings.rows, dict[str, int]()
-        for shard in self._shards:
+    def chunk_rows(self) -> dict[str, int]:
+        """Rows a chunk by probe kind, the fewest in any shard; empty where none says."""
+        fewest: dict[str, int] = {}
+        for shard in self.shards:
             for kind, rows in recorded_rows(shard.path, self.config.digest).items():
-                if rows < planned.get(kind, rows):
-                    fewest[kind] = min(rows, fewest.get(kind, rows))
+                fewest[kind] = min(rows, fewest.get(kind, rows))
         return fewest
+
+    def _halved(self) -> dict[str, int]:
+        """Rows a chunk of the probe kinds that ran out of memory."""
+        planned = self.manifest.settings.rows
+        return {kind: rows for kind, rows in self.chunk_rows().items() if rows < planned.get(kind, rows)}
 
     def _found(self, positions: NDArray[np.int64], methods: Sequence[str] | None) -> Found:
         if not len(positions):
@@ -245,7 +269,7 @@ class Run:
 
     def gather(self, spec: DataSet, positions: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of a data set at positions of the run; `CannotRun` where the shards do not have it."""
-        found = self._handles.gather(spec, self._table.shard[positions], self._table.row[positions])
+        found = self._handles.gather(spec, self.table.shard[positions], self.table.row[positions])
         if found is None:
             raise CannotRun(f"{self.path} is damaged: its shards have no {spec.path}; see `fastxai verify`")
         return found
@@ -255,7 +279,7 @@ class Run:
         if not len(self):
             shape = tuple(self._columns.lengths[dim] for dim in spec.dims)
             return np.zeros((0, *shape), "S1" if spec.dtype == TEXT else spec.dtype)
-        return self._table.column(spec, self._handles, slice(0, len(self)) if positions is None else positions)
+        return self.table.column(spec, self._handles, slice(0, len(self)) if positions is None else positions)
 
     def _tensor(self, path: str, positions: NDArray[np.int64] | None = None) -> Tensor:
         values = torch.from_numpy(self._column(path, positions))

@@ -15,9 +15,6 @@ from fastxai.errors import ArgumentError, RunMismatch, SchemaError
 from fastxai.explainers import EXPLAINERS, Explainer
 from fastxai.types import Preprocess, Settings
 
-SCHEMA = 1
-
-ENTRY = "entry"
 STORES = ("full", "compact")
 
 # Groups under `entry/` that no method may take; further label maps are `segments-<8 hex digits>`.

@@ -7,17 +7,17 @@ explained several times only the row of the highest generation counts, of equal 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from fastxai.store.dataset import TEXT, DataSet
 from fastxai.store.guard import ShardFile, attribute, inside, read_slice
 from fastxai.store.handles import Handles
-from fastxai.store.layout import TEXT, DataSet
-from fastxai.store.schema import ENTRY
+from fastxai.store.names import ENTRY
 
 _ID = DataSet("image/id", TEXT)
 
@@ -34,14 +34,22 @@ class Table:
     row: NDArray[np.int32]
     generation: int
     index: h5py.File | None = None
+    _columns: dict[str, h5py.Dataset] = field(default_factory=dict)  # of the index, as far as they have been checked
 
     def __len__(self) -> int:
         return len(self.row)
 
+    def close(self) -> None:
+        """Close the index, where one is in use."""
+        if self.index is not None:
+            self.index.close()
+
     def column(self, spec: DataSet, handles: Handles, positions: slice | NDArray[np.int64]) -> NDArray[Any]:
         """A small column at these positions; text as UTF-8 bytes."""
         if self.index is not None:
-            dataset = inside(self.index, f"{ENTRY}/{spec.path}")
+            if spec.path not in self._columns:
+                self._columns[spec.path] = inside(self.index, f"{ENTRY}/{spec.path}")
+            dataset = self._columns[spec.path]
             if isinstance(positions, slice):
                 return read_slice(dataset, positions.start, positions.stop)
             if len(positions) == 1:

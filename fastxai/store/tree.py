@@ -1,6 +1,6 @@
-"""One shard as an HDF5 file in memory: a NeXus tree that HDF5 viewers open as pictures.
+"""The tree of a shard: NeXus, so that HDF5 viewers open it as pictures.
 
-The file is built in memory and written by plain writes, because HDF5 does not survive a disk that fills up.
+A shard is built in memory and written by plain writes, because HDF5 does not survive a disk that fills up.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from fastxai._version import __version__
 from fastxai.explainers import Explainer
 from fastxai.store import chunks
-from fastxai.store.layout import DataSet, Layout
+from fastxai.store.dataset import DataSet
+from fastxai.store.layout import Layout
 from fastxai.store.manifest import now
-from fastxai.store.schema import ENTRY, SCHEMA
+from fastxai.store.names import ENTRY, SCHEMA
 
 # Headers of this format carry checksums of their own; every HDF5 library since 2019 reads it.
 LIBVER = ("v110", "v110")
@@ -55,7 +56,7 @@ def build_shard(
     chunk_rows: rows a chunk of the model's work by probe kind, put on record where given.
     """
     with h5py.File("shard", "w", driver="core", backing_store=False, block_size=_BLOCK, libver=LIBVER) as file:
-        tree = _Tree(layout, file, name, rows)
+        tree = Tree(layout, file, name, rows)
         if chunk_rows:
             put_text(tree.entry, "process/rows", [json.dumps(dict(chunk_rows))])
         for path, values in columns.items():
@@ -66,7 +67,9 @@ def build_shard(
     return image
 
 
-class _Tree:
+class Tree:
+    """The tree of one file: first its data sets, then `annotate`."""
+
     def __init__(self, layout: Layout, file: h5py.File, name: ShardName, rows: int) -> None:
         self.layout, self.file, self.rows = layout, file, rows
         self.entry = file.create_group(ENTRY)
@@ -100,15 +103,22 @@ class _Tree:
             dataset = put_text(self.entry, spec.path, values)
         else:
             dataset = put(self.entry, spec.path, values)
-        set_attributes(dataset, long_name=spec.long_name or spec.path, dims=("image", *spec.dims))
-        if spec.picture:
-            set_attributes(dataset, interpretation="image")
+        _describe(dataset, spec)
+
+    def create(self, spec: DataSet, shape: tuple[int, ...], dtype: np.dtype[Any], rows: int) -> h5py.Dataset:
+        """A data set without values yet: one of `shape` for each image, `rows` images a chunk."""
+        dataset = self._create(spec, shape, stored_type(dtype), rows)
+        _describe(dataset, spec)
+        return dataset
+
+    def _create(self, spec: DataSet, shape: tuple[int, ...], dtype: np.dtype[Any], rows: int) -> h5py.Dataset:
+        chunk = (min(rows, self.rows), *shape)
+        return self.entry.create_dataset(
+            spec.path, (self.rows, *shape), dtype, chunks=chunk, **chunks.filters(dtype.itemsize)
+        )
 
     def _chunks(self, spec: DataSet, values: PackedRows) -> h5py.Dataset:
-        dtype = np.dtype(spec.dtype).newbyteorder("<")
-        dataset = self.entry.create_dataset(
-            spec.path, (self.rows, *values.shape), dtype, chunks=(1, *values.shape), **chunks.filters(dtype.itemsize)
-        )
+        dataset = self._create(spec, values.shape, stored_type(np.dtype(spec.dtype)), 1)
         start = (0,) * len(values.shape)
         for row, chunk in enumerate(values.chunks):
             dataset.id.write_direct_chunk((row, *start), chunk)
@@ -160,6 +170,12 @@ class _Tree:
         return self.axes[name, length]
 
 
+def _describe(dataset: h5py.Dataset, spec: DataSet) -> None:
+    set_attributes(dataset, long_name=spec.long_name or spec.path, dims=("image", *spec.dims))
+    if spec.picture:
+        set_attributes(dataset, interpretation="image")
+
+
 def _annotate_pixels(dataset: h5py.Dataset, channels: int) -> None:
     interpretation = {1: "image", 3: "rgb-image", 4: "rgba-image"}.get(channels)
     if interpretation is None:
@@ -176,13 +192,17 @@ def put(group: h5py.Group, name: str, values: NDArray[Any], chunk: int | None = 
     if len(values) == 0:
         raise ValueError(f"{name} has no rows")
     rows = min(len(values), chunk or len(values))
-    if values.dtype.kind == "S":
-        values = values.astype(h5py.string_dtype("utf-8", values.itemsize))
-    else:
-        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    values = values.astype(stored_type(values.dtype), copy=False)
     return group.create_dataset(
         name, data=values, chunks=(rows, *values.shape[1:]), **chunks.filters(values.dtype.itemsize)
     )
+
+
+def stored_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type in the file: text that HDF5 knows as UTF-8, numbers with the low byte first."""
+    if dtype.kind == "S":
+        return np.dtype(h5py.string_dtype("utf-8", dtype.itemsize))
+    return dtype.newbyteorder("<")
 
 
 def put_text(group: h5py.Group, name: str, values: Sequence[str], chunk: int | None = None) -> h5py.Dataset:

@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 from fastxai.config import check_float, check_int
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.explainers import Explainer
+from fastxai.store import files
 from fastxai.store.chunks import pack
-from fastxai.store.files import PART, commit_file, reason, seal
-from fastxai.store.guard import attribute, inside, list_shards, open_shard, parse_shard_name
-from fastxai.store.layout import TEXT, DataSet, Layout, padding
-from fastxai.store.manifest import SHARDS, read_manifest
-from fastxai.store.schema import ENTRY, RunConfig, check_same
+from fastxai.store.dataset import TEXT, DataSet, padding
+from fastxai.store.files import PART, commit_file, in_one_line, reason, seal
+from fastxai.store.guard import ShardFile, attribute, inside, list_shards, open_shard, parse_shard_name
+from fastxai.store.index import load_index
+from fastxai.store.layout import Layout
+from fastxai.store.manifest import read_manifest
+from fastxai.store.names import ENTRY, SHARDS
+from fastxai.store.schema import RunConfig, check_same
 from fastxai.store.spool import Place, Spool
 from fastxai.store.tree import PackedRows, ShardName, build_shard
 from fastxai.types import ExplainedBatch, Status
@@ -69,14 +73,16 @@ class ShardWriter:
         self._layout = Layout(config, config.build_explainers() if explainers is None else explainers)
         self._lock = self._take_lock()
         try:
-            self._sweep()
-            shards = list_shards(self.folder)
-            self._number = 1 + max((shard.number for shard in shards if shard.worker == worker), default=-1)
-            self.generation = self._next_generation() if generation is None else generation
-            self._spool = Spool(self.folder / SHARDS)
+            with in_one_line(self.folder / SHARDS):
+                self._sweep()
+                shards = list_shards(self.folder)
+                self._number = 1 + max((shard.number for shard in shards if shard.worker == worker), default=-1)
+                self.generation = self._next_generation(shards) if generation is None else generation
+                self._spool = Spool(self.folder / SHARDS)
         except BaseException:
             self._lock.release()
             raise
+        self._clear()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fastxai-pack")
         self._backlog: deque[tuple[Future[Place], int, list[Any], int]] = deque()
         self._backlog_bytes = 0
@@ -85,7 +91,6 @@ class ShardWriter:
         self._closed = False
         self.committed = 0  # images in shards of this writer
         self.rows: Mapping[str, int] = {}  # a chunk, by probe kind, as in use at the commit; put on record in the shard
-        self._begin()
 
     def append(self, batch: ExplainedBatch) -> None:
         """Take in the images of a batch, failed ones included; its tensors must not be changed afterwards."""
@@ -110,17 +115,14 @@ class ShardWriter:
         path = self.folder / SHARDS / f"part-{self.worker}-{self._number:05d}.h5"
         self._failed = True  # until it has gone well: a writer that could not write does not try again
         name = ShardName(self.worker, self._number, self.generation)
-        try:
+        with in_one_line(path):
             columns = {path: self._column(spec) for path, spec in self._layout.data_sets.items()}
             image = build_shard(self._layout, columns, name, self._count, self.rows)
-        except OSError as error:
-            what = reason(error)
-            raise CannotRun(f"{path} cannot be written: {what}; what was committed before is safe") from error
-        commit_file(path, image, seal(image))
+            commit_file(path, image, seal(image))
+            self.committed += self._count
+            self._number += 1
+            self._begin()
         self._failed = False
-        self.committed += self._count
-        self._number += 1
-        self._begin()
 
     def close(self) -> None:
         """Commit what is left and release the worker's name. Closing twice is fine."""
@@ -132,8 +134,11 @@ class ShardWriter:
                 self.commit()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self._spool.close()
-            self._lock.release()
+            try:
+                with in_one_line(self.folder / SHARDS):
+                    self._spool.close()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -145,36 +150,41 @@ class ShardWriter:
 
     def _take_lock(self) -> filelock.BaseFileLock:
         path = self.folder / SHARDS / f"part-{self.worker}.lock"
-        lock = filelock.FileLock(path, blocking=False)
         try:
-            lock.acquire()
+            return files.disk.lock(path)
         except filelock.Timeout as error:
             raise CannotRun(
                 f"worker {self.worker!r} is at work in {self.folder} already: wait for it, or use another worker name"
             ) from error
         except OSError as error:
             raise CannotRun(f"{path} cannot be written: {reason(error)}") from error
-        return lock
 
     def _sweep(self) -> None:
         """Remove what this worker left half written: after a crash, and only with its lock in hand."""
         for path in (self.folder / SHARDS).glob(f"*{PART}"):
             parsed = parse_shard_name(path.name.removesuffix(PART))
             if parsed is not None and parsed[0] == self.worker:
-                path.unlink()
+                files.disk.unlink(path)
 
-    def _next_generation(self) -> int:
+    def _next_generation(self, shards: Sequence[ShardFile]) -> int:
+        indexed = load_index(self.folder, shards, self._layout.config.digest)
+        if indexed is not None:
+            indexed.close()
+            return indexed.generation + 1
         found = 0
-        for shard in list_shards(self.folder):
+        for shard in shards:
             with open_shard(shard.path, self._layout.config.digest) as file:
                 found = max(found, int(attribute(inside(file, ENTRY), "generation")))
         return found + 1
 
-    def _begin(self) -> None:
-        """Start an empty shard."""
+    def _clear(self) -> None:
         self._rows: dict[str, list[Any]] = {}
         self._count = self._bytes = 0
         self._since = 0.0
+
+    def _begin(self) -> None:
+        """Start an empty shard."""
+        self._clear()
         self._spool.clear()
 
     def _arrays(self, batch: ExplainedBatch) -> dict[str, NDArray[Any] | list[str]]:

@@ -43,6 +43,11 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int = 2
         (["explain", "a.png", "--out", "x", "--seed", "q"], "--seed: invalid int value: 'q'"),
         (["explain", "a.png", "--out", "x", "--precision", "int8"], "--precision: invalid choice"),
         (["explain", "a.png", "--out", "x", "--se", "1"], "unrecognized arguments"),
+        (["explain", "a.png", "--out", "x", "--workers", "0"], "--workers must be at least 1"),
+        (["explain", "a.png", "--out", "x", "--workers", "2", "--shard", "0/2"], "--shard must stand without"),
+        (["explain", "a.png", "--out", "x", "--ray", "--shard", "0/2"], "--shard must stand without"),
+        (["explain", "--out", "x", "a.png", "--ray", "photos"], "--ray must be host:port"),
+        (["explain", "a.png", "--out", "x", "--retry-failed"], "--retry-failed must come with --resume"),
         (["agree", "run", "lime"], "required: B"),
         (["agree", "run", "lime", "gradcam", "--json", "--csv"], "not allowed with"),
     ],
@@ -78,6 +83,8 @@ def test_missing_and_empty_sources(capsys: pytest.CaptureFixture[str], tmp_path:
         (["-e", "gradcam", "--seed", "-1"], "seed must be"),
         (["-e", "gradcam", "--shard-images", "0"], "shard_images must be"),
         (["-e", "gradcam", "--batch", "0"], "batch must be"),
+        (["-e", "gradcam", "--shard", "2/2"], "shard must be i/N"),
+        (["-e", "gradcam", "--shard", "two"], "shard must be i/N"),
     ],
 )
 def test_arguments_that_the_parts_refuse(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import threading
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +19,8 @@ from fastxai import ops
 from fastxai.explainers import Explainer, GradCam, GradientShap, Lime
 from fastxai.explainers.gradcam import displayed
 from fastxai.segments import Grid
-from fastxai.store import RunConfig, ShardWriter, create_run, describe
+from fastxai.store import RunConfig, ShardWriter, create_run, describe, files
+from fastxai.store.files import Disk
 from fastxai.types import ExplainedBatch, ImageBatch, Preprocess, Segments, Settings, Status
 
 SIZE = (20, 24)
@@ -124,6 +130,105 @@ class Maker:
             for start in range(0, len(ids), 3):
                 writer.append(self.batch(ids[start : start + 3], failed))
         return folder
+
+
+@pytest.fixture
+def store_races() -> int:
+    """How often two processes race for one worker's name."""
+    return 8
+
+
+class Killed(BaseException):
+    """The process would be gone."""
+
+
+class FaultyDisk(Disk):
+    """A disk that fails, or kills, at the `at`-th operation (from 1), after half of it where it is a write.
+
+    fault: an errno, or None to kill. lasting: of an error, the operations that fail from then on too. A killed process
+    does nothing more: every later operation raises `Killed`, and `bury` does what the system would do.
+    """
+
+    def __init__(self, at: int = 0, fault: int | None = None, lasting: Sequence[str] = ()) -> None:
+        self.at, self.fault, self.lasting = at, fault, lasting
+        self.done: list[str] = []
+        self.hit = ""  # the operation that failed
+        self._lock = threading.Lock()
+        self._files: list[FileIO] = []
+        self._locks: list[Any] = []
+
+    @property
+    def dead(self) -> bool:
+        return bool(self.hit) and self.fault is None
+
+    def operate(self, name: str, *args: Any, **options: Any) -> Any:
+        with self._lock:
+            if self.dead:
+                raise Killed
+            self.done.append(name)
+            now = len(self.done) == self.at
+            if now:
+                self.hit = name
+            fails = now or (bool(self.hit) and name in self.lasting)
+        real = getattr(super(), name)
+        if fails:
+            if name == "write" and now:
+                stream, data, offset = args
+                real(stream, memoryview(data)[: len(data) // 2], offset)
+            if name == "close":
+                real(*args)  # the descriptor is gone, whatever it says
+            if self.fault is None:
+                raise Killed
+            raise OSError(self.fault, os.strerror(self.fault))
+        found = real(*args, **options)
+        if name in ("open", "open_spool"):
+            self._files.append(found)
+        if name == "lock":
+            self._locks.append(found)
+        return found
+
+    def bury(self) -> None:
+        """Close files and release locks, as the end of a process does."""
+        for file in self._files:
+            file.close()
+        for lock in self._locks:
+            lock.release(force=True)
+
+
+OPERATIONS = tuple(name for name in vars(Disk) if not name.startswith("_"))
+for _name in OPERATIONS:
+    # each its own function: `operate` needs to know which one was called
+    setattr(FaultyDisk, _name, lambda self, *args, _name=_name, **options: self.operate(_name, *args, **options))
+
+CHANGES = tuple(name for name in OPERATIONS if name not in ("read", "close", "lock"))
+FULL = (errno.ENOSPC, ("make_folder", "open", "open_spool", "write"))
+BROKEN = (errno.EIO, ())
+READ_ONLY = (errno.EROFS, CHANGES)
+
+
+@pytest.fixture
+def faults() -> SimpleNamespace:
+    """The kinds of trouble."""
+    return SimpleNamespace(
+        FaultyDisk=FaultyDisk, Killed=Killed, OPERATIONS=OPERATIONS, FULL=FULL, BROKEN=BROKEN, READ_ONLY=READ_ONLY
+    )
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FaultyDisk]:
+    """Put a `FaultyDisk` in the place of the disk; the real one is back with `faulty(None)`."""
+    used: list[FaultyDisk] = []
+    real = files.disk
+
+    def put(disk: FaultyDisk | None) -> FaultyDisk | None:
+        monkeypatch.setattr(files, "disk", real if disk is None else disk)
+        if disk is not None:
+            used.append(disk)
+        return disk
+
+    yield put
+    for disk in used:
+        disk.bury()
 
 
 def _pad(weights: torch.Tensor, length: int) -> torch.Tensor:

@@ -8,7 +8,8 @@ import pytest
 from fastxai.errors import ArgumentError, RunMismatch, SchemaError
 from fastxai.explainers import GradCam, Lime
 from fastxai.store import RunConfig, check_same, describe, difference
-from fastxai.types import Preprocess
+from fastxai.store.schema import settings_from_dict, settings_to_dict
+from fastxai.types import Preprocess, Settings
 
 
 def test_json_round_trip(make: Any) -> None:
@@ -74,3 +75,13 @@ def test_an_unknown_method_is_refused_when_it_is_needed(make: Any) -> None:
     foreign = RunConfig.from_dict(config.to_dict() | {"explainers": [{"method": "oracle", "name": "oracle"}]})
     with pytest.raises(SchemaError, match="'oracle'"):
         foreign.build_explainers()
+
+
+def test_settings_of_an_older_version_are_filled_up() -> None:
+    old = settings_to_dict(Settings(threads=3))
+    del old["rows"]["directions"], old["fold"]
+    assert settings_from_dict(old) == Settings(threads=3)
+    with pytest.raises(ArgumentError, match="settings must be one of .*, got 'later'"):
+        settings_from_dict(old | {"later": 1})
+    with pytest.raises(ArgumentError, match="rows of predict must be"):
+        settings_from_dict({"rows": {"predict": "many"}})

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,9 +25,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from fastxai.decoding.limits import MAX_PIXELS
 from fastxai.errors import ImageError
 
-MAX_PIXELS = 100_000_000
 REASON_LENGTH = 200
 
 _TURNS = {  # EXIF orientation -> what brings the picture upright (EXIF 2.3, table 5)
@@ -72,9 +73,18 @@ def upright(image: Image.Image, *, channels: int = 3, max_pixels: int = MAX_PIXE
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def from_array(pixels: np.ndarray, *, channels: int = 3) -> Image.Image:
+def from_array(pixels: np.ndarray, *, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """uint8 [H, W] or [H, W, 1, 3 or 4] as a picture, RGB or L; a fourth channel is opacity, over white."""
-    return upright(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), channels=channels)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    return upright(image, channels=channels, max_pixels=max_pixels)
+
+
+def prepare_pillow() -> None:
+    """Load all of Pillow's readers, and let none start threads: there are as many decoders as the caller wants."""
+    _formats()
+    avif = sys.modules.get("PIL.AvifImagePlugin")  # Pillow 11.3 and later
+    if avif is not None:
+        avif.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -110,6 +120,8 @@ def _from_floats(values: np.ndarray) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
     except Exception:  # broken EXIF raises a dozen types; the picture is as good without it
         return 1
     return value if isinstance(value, int) else 1
@@ -131,16 +143,22 @@ def as_image_error() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError("not a picture of a kind that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"picture is too large: {error}"[:REASON_LENGTH]) from error
+        said = str(error).partition(" exceeds")[0]  # without Pillow's limit, which is not ours
+        raise ImageError(f"picture is too large: {said}"[:REASON_LENGTH]) from error
     except MemoryError as error:
         raise ImageError("picture does not fit into memory") from error
     except Exception as error:
         raise ImageError(f"broken picture: {short(error)}") from error
 
 
+def printable(text: str) -> str:
+    """`text` in one line, with a space for what is no printable character."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def short(error: BaseException) -> str:
     """An exception in one line of printable text."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    text = printable(str(error))
     if isinstance(error, OSError) and text:
         return text[:REASON_LENGTH]
     return f"{type(error).__name__}{': ' if text else ''}{text}"[:REASON_LENGTH]

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
+from fastxai.decoding import apply_geometry
+from fastxai.decoding.geometry import resized_size
 from fastxai.errors import ArgumentError
-from fastxai.images import apply_geometry
-from fastxai.images.geometry import resized_size
 from fastxai.types import Preprocess
 
 SIZES = [(7, 5), (223, 225), (224, 224), (255, 257), (256, 256), (301, 199), (640, 427), (100, 1000), (1, 1), (3, 100)]

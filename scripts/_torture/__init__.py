@@ -1,0 +1,1 @@
+"""The parts of `scripts/torture`: each tries to lose, damage or confuse runs, and counts what came of it."""
