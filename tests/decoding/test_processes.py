@@ -189,6 +189,7 @@ mine, files = pids(), len(os.listdir("/proc/self/fd"))
 SHARED._lock.acquire()  # as by another thread, at the moment of the fork
 child = os.fork()
 if child == 0:
+    signal.alarm(60)  # where it waits for the lock forever
     assert len(os.listdir("/proc/self/fd")) == files - 2
     assert pids() == []
     assert good() and pids() != mine
@@ -210,6 +211,7 @@ def test_a_fork_that_lives_on_keeps_no_decoder_alive(tmp_path: Path) -> None:
     code = """
 mine, child = pids(), os.fork()
 if child == 0:
+    signal.alarm(60)
     for handle in (0, 1, 2):
         os.close(handle)
     time.sleep(1000)
