@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from fastxai.errors import ArgumentError, CannotRun
     from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, Lime
     from fastxai.models import Model, load_model
+    from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
     from fastxai.results import Found, agreement
     from fastxai.segments import Felzenszwalb, Grid, Labels, Quickshift, Slic
-    from fastxai.store import open_run
+    from fastxai.store import export_run, open_run, verify
     from fastxai.types import Preprocess, Progress, Settings, Status
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "explain",
     "run",
     "open_run",
+    "export_run",
+    "verify",
     "agreement",
     "Found",
     "Status",
@@ -44,16 +47,18 @@ __all__ = [
     "Labels",
     "ArgumentError",
     "CannotRun",
+    "Stopped",
 ]
 
 _PLACES = {
     "fastxai.errors": ("ArgumentError", "CannotRun"),
     "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "Lime"),
     "fastxai.models": ("Model", "load_model"),
+    "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),
     "fastxai.results": ("Found", "agreement"),
     "fastxai.segments": ("Felzenszwalb", "Grid", "Labels", "Quickshift", "Slic"),
-    "fastxai.store": ("open_run",),
+    "fastxai.store": ("export_run", "open_run", "verify"),
     "fastxai.types": ("Preprocess", "Progress", "Settings", "Status"),
 }
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}
