@@ -14,6 +14,16 @@ from fastxai.overlap import Stop
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 130
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal before there was anything to finish.
+
+    Not `KeyboardInterrupt` itself: Python 3.11 remembers one that passed through `exec`, as dataclasses use it while
+    modules load, and ends a `python -m` by SIGINT for it, whatever exit status was returned.
+    """
+
+
 _ONE = 0.3  # seconds within which two signals are one: what ends a process and its group sends both
 
 
@@ -22,7 +32,7 @@ def stoppable() -> Iterator[Stop]:
     """A `Stop` that the first signal sets, for `fastxai.run(stop=...)`; handlers are put back afterwards.
 
     Before anybody looks at it (while modules and models load, while calibrating) there is nothing to finish: the first
-    signal is a `KeyboardInterrupt` then. In a thread that cannot handle signals, nothing sets it.
+    signal is an `Interrupted` then. In a thread that cannot handle signals, nothing sets it.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -32,7 +42,7 @@ def stoppable() -> Iterator[Stop]:
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
         if not stop.watched:
-            raise KeyboardInterrupt
+            raise Interrupted
 
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -64,7 +64,9 @@ class RunConfig:
             try:
                 built.append(EXPLAINERS.from_dict(data))
             except ArgumentError as error:
-                raise SchemaError(f"method {data['name']!r} of the run cannot be read here: {error}") from error
+                raise SchemaError(f"method {data.get('name')!r} of the run cannot be read here: {error}") from error
+            except (KeyError, TypeError, AttributeError) as error:
+                raise SchemaError(f"{dict(data)} in the run is no method: it is damaged") from error
         return tuple(built)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,10 +78,10 @@ class RunConfig:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> RunConfig:
-        """The configuration that `to_dict` described."""
+        """The configuration that `to_dict` described; `KeyError` or `TypeError` where something is missing."""
         given = dict(data)
         given["preprocess"] = _preprocess(given["preprocess"])
-        given["explainers"] = tuple(given["explainers"])
+        given["explainers"] = tuple({**explainer, "name": str(explainer["name"])} for explainer in given["explainers"])
         given["class_names"] = None if given["class_names"] is None else tuple(given["class_names"])
         return RunConfig(**given)
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import fastxai as fx
-from fastxai.cli.signals import stoppable
+from fastxai.cli.signals import Interrupted, stoppable
 
 PROJECT = Path(__file__).resolve().parents[2]
 SLOW = """
@@ -107,7 +107,7 @@ def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
 
 def test_before_there_is_anything_to_finish_one_signal_is_enough() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt), stoppable():
+    with pytest.raises(Interrupted), stoppable():
         signal.raise_signal(signal.SIGTERM)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 

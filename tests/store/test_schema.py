@@ -75,6 +75,13 @@ def test_an_unknown_method_is_refused_when_it_is_needed(make: Any) -> None:
     foreign = RunConfig.from_dict(config.to_dict() | {"explainers": [{"method": "oracle", "name": "oracle"}]})
     with pytest.raises(SchemaError, match="'oracle'"):
         foreign.build_explainers()
+    for damaged in (
+        {"lethod": "lime", "name": "lime"},
+        {"method": "lime", "name": "lime", "segments": 3},
+        {"method": ["lime"], "name": "lime"},
+    ):
+        with pytest.raises(SchemaError):
+            RunConfig.from_dict(config.to_dict() | {"explainers": [damaged]}).build_explainers()
 
 
 def test_settings_of_an_older_version_are_filled_up() -> None:
