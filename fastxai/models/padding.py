@@ -33,6 +33,8 @@ def take_in_padding(module: nn.Module, forward: Callable[[], Tensor], *, wider: 
     both sides; it is done for depthwise convolutions and those of few channels only. The scores are compared
     afterwards: where they moved by more than a thousandth of their range, everything is put back.
     """
+    if not any(map(_may_go, module.modules())):
+        return 0  # without a forward pass: most models have no such module, and sessions open often
     with torch.no_grad():
         before, found = _trace(module, forward)
         made = [(padded, _plain(padded)) for padded in found if wider or _even(padded.padding)]

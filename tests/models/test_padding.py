@@ -103,6 +103,13 @@ def test_a_module_that_does_more_than_pad_stays():
         assert taken_in(net)[1] == 0
 
 
+def test_a_model_of_plain_convolutions_is_not_even_run():
+    def forward() -> Tensor:
+        raise AssertionError("there is nothing to find")
+
+    assert take_in_padding(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), forward, wider=True) == 0
+
+
 def test_a_module_that_runs_twice_or_has_hooks_stays():
     class Twice(Net):
         def forward(self, x: Tensor) -> Tensor:

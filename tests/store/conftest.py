@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
 import pytest
 import torch
 
@@ -136,6 +137,15 @@ class Maker:
 def store_races() -> int:
     """How often two processes race for one worker's name."""
     return 8
+
+    def damage_map(self, folder: Path) -> None:
+        """Flip a bit of what the first shard holds of the third image's gradient-shap map."""
+        shard = folder / "shards" / "part-0-00000.h5"
+        with h5py.File(shard) as file:
+            place = file["entry/gradient-shap/maps"].id.get_chunk_info(2)
+        broken = bytearray(shard.read_bytes())
+        broken[place.byte_offset + place.size // 2] ^= 4
+        shard.write_bytes(broken)
 
 
 class Killed(BaseException):
