@@ -132,12 +132,6 @@ class Maker:
                 writer.append(self.batch(ids[start : start + 3], failed))
         return folder
 
-
-@pytest.fixture
-def store_races() -> int:
-    """How often two processes race for one worker's name."""
-    return 8
-
     def damage_map(self, folder: Path) -> None:
         """Flip a bit of what the first shard holds of the third image's gradient-shap map."""
         shard = folder / "shards" / "part-0-00000.h5"
@@ -146,6 +140,12 @@ def store_races() -> int:
         broken = bytearray(shard.read_bytes())
         broken[place.byte_offset + place.size // 2] ^= 4
         shard.write_bytes(broken)
+
+
+@pytest.fixture
+def store_races() -> int:
+    """How often two processes race for one worker's name."""
+    return 8
 
 
 class Killed(BaseException):
