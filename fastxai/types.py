@@ -108,7 +108,7 @@ class Settings:
 
     device: str = "cpu"
     precision: str = "fp32"  # fp32, bf16, fp16
-    compile: tuple[str, ...] = ()  # probe kinds read from compiled code: scores, gradients
+    compile: tuple[str, ...] = ()  # probe kinds read from compiled code: scores, gradients, predict
     fold: bool = False  # batch norms into convolutions
     rows: Mapping[str, int] = field(
         default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8, "directions": 2}

@@ -46,7 +46,8 @@ def import_seconds() -> float:
 def calibrated(model: Model, case: Case, images: int, layers: tuple[str, ...]) -> tuple[Settings, float]:
     """Settings as a run over `images` pictures would settle them, and the seconds that took."""
     start = time.perf_counter()
-    kinds = {kind: rows * images for kind, rows in case.explainer.row_count(case.classes).items() if rows}
+    rows = {"predict": 1, **case.explainer.row_count(case.classes)}
+    kinds = {kind: count * images for kind, count in rows.items() if count}
     settings = calibrate(model, kinds=kinds, targets=case.classes, layers=layers)
     return settings, time.perf_counter() - start
 

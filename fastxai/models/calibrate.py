@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -26,21 +26,36 @@ from fastxai.models.probes import DirectionalDerivatives, InputGradients, Probe,
 from fastxai.models.session import Session, waves
 from fastxai.types import Settings
 
-_PREDICT_ROWS = 8  # fixed: one row an image, so there is nothing to gain by searching
-_ROWS = {"scores": 8, "gradients": 8, "directions": 2}  # where not searched; a row of directions holds many
+# Rows a chunk where not searched: predictions never are, an image has only one; a row of directions holds many.
+_ROWS = {"predict": 8, "scores": 8, "gradients": 8, "directions": 2}
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
 _COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40 s for a third of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
-_COST = {"scores": 1, "gradients": 4, "directions": 12}  # roughly, to see which kind a run mostly consists of
+_COST = {"predict": 1, "scores": 1, "gradients": 4, "directions": 12}  # roughly: which kind a run mostly consists of
 _TARGETS = 16  # timed at most; where there are more, explainers spread them over rows or cannot do them
 _PROBES: dict[str, Probe] = {
     "scores": Scores(),
     "gradients": InputGradients(),
     "directions": DirectionalDerivatives(),
 }
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """What is read of a row: the scores of so many targets, and layers in predictions."""
+
+    targets: int
+    layers: tuple[str, ...]
+
+    def call(self, session: Session, kind: str, rows: int) -> Callable[[], object]:
+        """One call on a chunk of noise."""
+        inputs, targets = _noise(session, rows, kind), _targets(session, rows, self.targets)
+        if kind == "predict":
+            return lambda: session.predict(inputs, self.layers).recordings(targets)
+        return partial(session.read, _PROBES[kind], inputs, targets)
 
 
 def calibrate(
@@ -53,38 +68,38 @@ def calibrate(
 ) -> Settings:
     """Settings for explaining with `model`.
 
-    kinds: probe kind ("scores", "gradients", "directions") -> rows expected in the whole run, which bounds the chunks
-    worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions will record
-    (they must run in the settled precision); threads: of torch, None for as many as there are. `Settings.reasons` says
-    for people why each was chosen.
+    kinds: probe kind ("predict", "scores", "gradients", "directions") -> rows expected in the whole run, which bounds
+    the chunks worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions
+    will record (they must run in the settled precision); threads: of torch, None for as many as there are.
+    `Settings.reasons` says for people why each was chosen.
     """
     for kind in kinds:
-        if kind not in _PROBES:
-            raise ArgumentError(f"kinds must be of {', '.join(_PROBES)}, got {kind!r}")
-    device, targets = find_device(model.device), min(targets, _TARGETS)
+        if kind not in _ROWS:
+            raise ArgumentError(f"kinds must be of {', '.join(_ROWS)}, got {kind!r}")
+    device, reads = find_device(model.device), _Reads(min(targets, _TARGETS), tuple(layers))
     if threads is not None:
         check_int("threads", threads, 1)
     base = Settings(str(device), fold=model.fold, threads=threads or torch.get_num_threads())
     reasons = {"device": _why_device(device), "threads": "as found" if threads is None else "as asked"}
-    precision, reasons["precision"] = _precision(model, base, kinds, targets)
+    precision, reasons["precision"] = _precision(model, base, kinds, reads)
     base = replace(base, precision=precision)
 
-    rows = {"predict": _PREDICT_ROWS, **_ROWS}
+    rows = dict(_ROWS)
     reasons["rows"] = "not searched: no rows beyond predictions"
     # Timed eagerly also for compiled runs: a compilation a size would cost more than the search can gain.
     with model.open(base) as session:
         reasons["fold"] = f"{session.folded} batch norms are part of convolutions" if base.fold else "as asked"
         if layers:
-            blank = _noise(session, _PREDICT_ROWS, "predict")
-            session.predict(blank, tuple(layers)).recordings(_targets(session, _PREDICT_ROWS, targets))
+            reads.call(session, "predict", _ROWS["predict"])()
         said, rates = [], dict[str, float]()
         for kind, expected in kinds.items():
-            (first,) = _seconds([session], kind, _ROWS[kind], targets, 0.0)
-            if expected * first / _ROWS[kind] < _SEARCHED:
+            (first,) = _seconds([session], kind, _ROWS[kind], reads, 0.0)
+            if kind == "predict" or expected * first / _ROWS[kind] < _SEARCHED:
                 rates[kind] = round(_ROWS[kind] / first, 2)
-                said.append(f"{kind} {_ROWS[kind]}: {rates[kind]:.0f}/s, too few rows to search")
+                why = "fixed" if kind == "predict" else "too few rows to search"
+                said.append(f"{kind} {_ROWS[kind]}: {rates[kind]:.0f}/s, {why}")
                 continue
-            rows[kind], seen = _best_rows(session, kind, expected, targets)
+            rows[kind], seen = _best_rows(session, kind, expected, reads)
             rates[kind] = round(seen.get(rows[kind], max(seen.values())), 2)
             said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
         if said:
@@ -92,17 +107,17 @@ def calibrate(
     base = replace(base, rows=rows, rates=rates)
     said = []
     for kind in [kind for kind in COMPILED_KINDS.get(device.type, ()) if kinds.get(kind)]:
-        base, why = _compile(model, base, kind, kinds[kind], targets)
+        base, why = _compile(model, base, kind, kinds[kind], reads)
         said.append(f"{kind}: {why}")
     reasons["compile"] = "; ".join(said) or "eager: this run reads nothing that can be compiled"
     return replace(base, reasons=reasons)
 
 
-def _compile(model: Model, eager: Settings, kind: str, expected: int, targets: int) -> tuple[Settings, str]:
+def _compile(model: Model, eager: Settings, kind: str, expected: int, reads: _Reads) -> tuple[Settings, str]:
     """The settings with or without compilation of the run's `expected` rows of one kind, and why."""
     if model.compile is False:
         return eager, "as asked"
-    if kind == "gradients" and targets > MOST_TARGETS:
+    if kind == "gradients" and reads.targets > MOST_TARGETS:
         return eager, f"eager: more than {MOST_TARGETS} targets would take too long to compile"
     # Fused code keeps less in flight: on CPUs small chunks, which stay in the caches, were the best or close to it.
     size = min(_ROWS[kind], eager.rows[kind]) if eager.device == "cpu" else eager.rows[kind]
@@ -115,9 +130,9 @@ def _compile(model: Model, eager: Settings, kind: str, expected: int, targets: i
     begun = time.perf_counter()
     try:
         with model.open(replace(compiled, compile=(kind,))) as fused, model.open(eager) as plain:
-            _seconds([fused], kind, size, targets, 0.0)
+            _seconds([fused], kind, size, reads, 0.0)
             took = time.perf_counter() - begun
-            pair = _seconds([fused, plain], kind, size, targets, _BUDGET)
+            pair = _seconds([fused, plain], kind, size, reads, _BUDGET)
     except CannotRun as error:
         return eager, f"eager: {error}"
     gain, rate = pair[1] / pair[0], round(size / pair[0], 2)  # the pair took turns; earlier rates met another hour
@@ -133,7 +148,7 @@ def _why_device(device: torch.device) -> str:
     return "no CUDA device is usable" if not torch.cuda.is_available() else "as asked"
 
 
-def _precision(model: Model, base: Settings, kinds: Mapping[str, int], targets: int) -> tuple[str, str]:
+def _precision(model: Model, base: Settings, kinds: Mapping[str, int], reads: _Reads) -> tuple[str, str]:
     device = torch.device(base.device)
     if model.precision != "auto":
         check_precision(model.precision, device)
@@ -158,7 +173,7 @@ def _precision(model: Model, base: Settings, kinds: Mapping[str, int], targets: 
         for kind, expected in kinds.items():
             if _COST[kind] * expected < 0.2 * most:
                 continue
-            pair = _seconds([exact, rough], kind, _ROWS[kind], targets, _BUDGET / 2)
+            pair = _seconds([exact, rough], kind, _ROWS[kind], reads, _BUDGET / 2)
             fp32 += max(expected, 1) * pair[0] / _ROWS[kind]
             bf16 += max(expected, 1) * pair[1] / _ROWS[kind]
     if fp32 >= _WORTH_BF16 * bf16:
@@ -189,14 +204,14 @@ def fast_bf16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tuple[int, dict[int, float]]:
+def _best_rows(session: Session, kind: str, expected: int, reads: _Reads) -> tuple[int, dict[int, float]]:
     """The usual chunk, unless another size that the work can fill is more than 3% faster: the smallest of those.
 
     Sizes take turns, twice where the time allows, and the best of each counts: other work on the machine comes in
     spells, and only ever adds time.
     """
     sizes: tuple[int, ...] = _CUDA_ROWS if session.device.type == "cuda" else _CPU_ROWS
-    sizes = tuple(max(1, size * _ROWS[kind] // _PREDICT_ROWS) for size in sizes)
+    sizes = tuple(max(1, size * _ROWS[kind] // _ROWS["scores"]) for size in sizes)
     sizes = tuple(size for size in sizes if size // 2 < max(expected, 1)) or sizes[:1]
     usual = min(_ROWS[kind], sizes[-1])
     seen = dict[int, float]()
@@ -205,7 +220,7 @@ def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tupl
         if time.perf_counter() - begun > _BUDGET:
             break
         try:
-            (seconds,) = _seconds([session], kind, size, targets, _BUDGET / len(sizes) / 2)
+            (seconds,) = _seconds([session], kind, size, reads, _BUDGET / len(sizes) / 2)
         except torch.OutOfMemoryError:
             release(session.device)
             continue
@@ -217,15 +232,14 @@ def _best_rows(session: Session, kind: str, expected: int, targets: int) -> tupl
     return best, dict(sorted(seen.items()))
 
 
-def _seconds(sessions: Sequence[Session], kind: str, rows: int, targets: int, budget: float) -> list[float]:
+def _seconds(sessions: Sequence[Session], kind: str, rows: int, reads: _Reads, budget: float) -> list[float]:
     """Seconds of one call per session: the fastest of two to seven, taken in turns after a warm-up.
 
     The fastest, because other work on the machine only ever adds time; in turns, so that it adds to all alike.
     """
     calls: list[Callable[[], object]] = []
     for session in sessions:
-        inputs, wanted = _noise(session, rows, kind), _targets(session, rows, targets)
-        calls.append(partial(session.read, _PROBES[kind], inputs, wanted))
+        calls.append(reads.call(session, kind, rows))
     begun = time.perf_counter()
     for call, session in zip(calls, sessions, strict=True):
         _timed(call, session.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -57,38 +57,31 @@ class Recorder:
         if not logits.requires_grad:
             raise _leads_nowhere(next(iter(self._parts)))
 
-    def recordings(self, scores: Tensor, scale: float) -> dict[str, Recording]:
-        """Gradients of scores [P, K] with respect to every layer; frees the graph. `scale` is divided out again."""
-        names = list(self._parts)
-        outputs = [self._found[name] for name in names]
+    def take(self) -> list[Tensor]:
+        """The layers' outputs, with their graph, which from now on lives as long as they do."""
+        outputs = [self._found[name] for name in self._parts]
         self._found.clear()
-        count = scores.shape[1]
-        gradients = [
-            torch.empty((output.shape[0], count, *output.shape[1:]), dtype=torch.float32, device=output.device)
-            for output in outputs
+        return outputs
+
+    def maps(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """Outputs of the layers, or gradients of those, as float32 [P, D, h, w]."""
+        positions_first = self._positions_first.values()
+        return [
+            (tensor.movedim(-1, 1) if moved else tensor).float()
+            for tensor, moved in zip(outputs, positions_first, strict=True)
         ]
-        for k in range(count):
-            found = torch.autograd.grad(
-                scores[:, k].sum(),
-                outputs,
-                torch.full_like(scores[0, 0], scale),
-                retain_graph=k < count - 1,
-                allow_unused=True,
-            )
-            for name, into, gradient in zip(names, gradients, found, strict=True):
-                if gradient is None:
-                    raise _leads_nowhere(name)
-                into[:, k].copy_(gradient)
-        if scale != 1.0:
-            for into in gradients:
-                into.div_(scale)
-        found_maps = {}
-        for name, output, gradient in zip(names, outputs, gradients, strict=True):
-            activation = output.detach().float()
-            if self._positions_first[name]:
-                activation, gradient = activation.movedim(-1, 1), gradient.movedim(-1, 2)
-            found_maps[name] = Recording(activation.contiguous(), gradient.contiguous())
-        return found_maps
+
+    def gradients(self, outputs: Sequence[Tensor], scores: Tensor, scale: float, *, again: bool) -> list[Tensor]:
+        """Gradients of one score an input, [P], with respect to what `take` gave; again: the graph is used again.
+
+        `scale` goes in with the scores and is divided out again.
+        """
+        total, seed = scores.sum(), torch.full_like(scores[0], scale)
+        found = torch.autograd.grad(total, outputs, seed, retain_graph=again, allow_unused=True)
+        for name, gradient in zip(self._parts, found, strict=True):
+            if gradient is None:
+                raise _leads_nowhere(name)
+        return [gradient / scale for gradient in self.maps(found)] if scale != 1.0 else self.maps(found)
 
     def _hook(self, name: str) -> Any:
         def hook(part: nn.Module, arguments: Any, output: Any) -> Any:
@@ -102,6 +95,18 @@ class Recorder:
             return with_first_tensor(output, tensor, recorded.clone())
 
         return hook
+
+
+def assemble(
+    names: Sequence[str], activations: Sequence[Tensor], targets: int, gradients: Callable[[int], Sequence[Tensor]]
+) -> dict[str, Recording]:
+    """Layer name -> `Recording`, of activations [P, D, h, w] each; gradients: those of target k, of the same shapes."""
+    into = [torch.empty((len(a), targets, *a.shape[1:]), dtype=torch.float32, device=a.device) for a in activations]
+    for k in range(targets):
+        for all_of_layer, gradient in zip(into, gradients(k), strict=True):
+            all_of_layer[:, k].copy_(gradient)
+    found = zip(names, activations, into, strict=True)
+    return {name: Recording(activation.contiguous(), gradient) for name, activation, gradient in found}
 
 
 def _leads_nowhere(name: str) -> ArgumentError:

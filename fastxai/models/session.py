@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.backward import FrozenBackward
-from fastxai.models.compiling import MOST_TARGETS, Gradients, compile_gradients, compile_scores
+from fastxai.models.compiling import (
+    MOST_TARGETS,
+    Backward,
+    Forward,
+    Gradients,
+    compile_gradients,
+    compile_scores,
+    compile_stages,
+)
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
 from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
@@ -31,7 +39,7 @@ from fastxai.models.probes import (
     Scores,
     unpack_directions,
 )
-from fastxai.models.record import Recorder
+from fastxai.models.record import Recorder, assemble
 from fastxai.types import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +70,10 @@ class Session:
         self._stack = ExitStack()
         self._module: nn.Module | None = None
         self._forward: Callable[[Tensor], Any] | None = None
-        self._differentiate: dict[tuple[int, ...], Gradients] = {}  # compiled, by the shape of inputs and targets
+        self._predictor: Callable[[Tensor], Any] | None = None  # compiled, for predictions that record nothing
+        # Compiled, by the shape of inputs and targets, and by that of inputs and the layers.
+        self._differentiate: dict[tuple[int, ...], Gradients] = {}
+        self._stages: dict[tuple[Any, ...], tuple[Forward, Backward]] = {}
         self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
         self._folded: Folded | None = None
@@ -85,9 +96,13 @@ class Session:
             self._try_out()
             if self.settings.compile:
                 check_compiler(self.device)
-            if "scores" in self.settings.compile:
-                self._forward = compile_scores(self._module, self.device)
-                self._compile()
+            if {"scores", "predict"} & set(self.settings.compile):
+                compiled = compile_scores(self._module, self.device)
+                if "predict" in self.settings.compile:
+                    self._predictor = compiled
+                if "scores" in self.settings.compile:
+                    self._forward = compiled
+                    self._compile()
             self._stack = stack.pop_all()
         return self
 
@@ -106,25 +121,71 @@ class Session:
         """One forward pass over inputs [P, C, H, W]; records the outputs of `layers` on its way.
 
         Without layers no graph is built. With them the graph begins at the first of them and is freed when
-        `Prediction.recordings(targets)` was read. Always eager: hooks do not go with compiled code.
+        `Prediction.recordings(targets)` was read.
         """
         module = self._opened()
         if not layers:
-            with torch.inference_mode():
-                logits = self._run(module, inputs)
+            ready = self._ready(inputs)  # out here, as for scores
+            with torch.inference_mode(), self._reported(ready):
+                logits = self._run(self._predictor or module, ready)
             return Prediction(logits.clone(), lambda targets: {})  # a clone made out here is a normal tensor
-        traced = self._traced()
+        if "predict" in self.settings.compile:
+            return self._compiled_prediction(self._ready(inputs).detach(), tuple(layers))
+        recorder, outputs, logits = self._record(self._ready(inputs).detach(), layers)
+
+        def record(targets: Tensor) -> Mapping[str, Recording]:
+            scores, last = logits.gather(1, targets.to(self.device)), targets.shape[1] - 1
+
+            def gradients(k: int) -> Sequence[Tensor]:
+                return recorder.gradients(outputs, scores[:, k], self._scale, again=k < last)
+
+            found = assemble(layers, recorder.maps([output.detach() for output in outputs]), last + 1, gradients)
+            outputs.clear()
+            return found
+
+        return Prediction(logits.detach(), record)
+
+    def _record(
+        self, inputs: Tensor, layers: Sequence[str], *, constant: bool = False
+    ) -> tuple[Recorder, list[Tensor], Tensor]:
+        """A forward pass with what it recorded, and its scores."""
+        module, traced = self._opened(), self._traced()
         if self._folded is not None:
             self._folded.restore(layers)
         recorder = Recorder(module, {name: traced.positions_first(name) for name in layers})
         with recorder, torch.enable_grad():
-            logits = self._run(module, self._ready(inputs).detach())
+            logits = self._run(module, inputs, constant=constant)
         recorder.check(logits)
+        return recorder, recorder.take(), logits
+
+    def _compiled_prediction(self, inputs: Tensor, layers: tuple[str, ...]) -> Prediction:
+        """Compiled for this shape and these layers, at the first call with them."""
+
+        def predict(inputs: Tensor, targets: Tensor) -> list[Tensor]:
+            recorder, outputs, logits = self._record(inputs, layers, constant=True)
+            with torch.enable_grad():
+                scores = logits.gather(1, targets)[:, 0]
+            found = recorder.gradients(outputs, scores, self._scale, again=False)
+            return [logits.detach(), *recorder.maps([output.detach() for output in outputs]), *found]
+
+        key = (layers, *inputs.shape)
+        if key not in self._stages:
+            blank = torch.zeros((len(inputs), 1), dtype=torch.int64, device=self.device)
+            with self._reported(inputs):
+                forward, backward = compile_stages(predict, inputs, blank)
+                backward(forward(inputs), blank)
+            self._stages[key] = forward, backward
+        forward, backward = self._stages[key]
+        kept = forward(inputs)
 
         def record(targets: Tensor) -> Mapping[str, Recording]:
-            return recorder.recordings(logits.gather(1, targets.to(self.device)), self._scale)
+            targets = targets.to(self.device)
+            activations = kept[1 : 1 + len(layers)]
+            return assemble(
+                layers, activations, targets.shape[1], lambda k: backward(kept, targets[:, k : k + 1].contiguous())
+            )
 
-        return Prediction(logits.detach(), record)
+        return Prediction(kept[0], record)
 
     def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
         """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""
@@ -307,8 +368,9 @@ class Session:
         return self._module
 
     def _forget(self) -> None:
-        self._module = self._forward = self._uniform = self._layers = self._folded = None
+        self._module = self._forward = self._predictor = self._uniform = self._layers = self._folded = None
         self._differentiate.clear()
+        self._stages.clear()
 
 
 def waves(shape: tuple[int, ...]) -> Tensor:

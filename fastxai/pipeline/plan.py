@@ -64,7 +64,7 @@ class Plan:
 
     def calibrate(self, images: int, threads: int | None = None) -> Settings:
         """Settings for a process that explains `images` pictures with that many threads (None: as found)."""
-        kinds = {kind: count * images for kind, count in self.rows.items()}
+        kinds = {"predict": images} | {kind: count * images for kind, count in self.rows.items()}
         return calibrate(self.model, kinds=kinds, targets=self.targets.count, layers=self.layers, threads=threads)
 
     def engine(self, session: Session, asked: Asked = lambda: False) -> Engine:

@@ -28,7 +28,7 @@ def stream(
     """
     model, asked = plan.model, engine.asked
     rates = engine.session.settings.rates
-    seconds = sum(count / rates.get(kind, float("nan")) for kind, count in plan.rows.items())
+    seconds = sum(count / rates.get(kind, float("nan")) for kind, count in {"predict": 1, **plan.rows}.items())
     tally = Tally(len(plan.source), 1 + sum(plan.rows.values()), seconds, progress)
     engine.on_rows = tally.rows_done
 

@@ -100,7 +100,7 @@ def test_bf16_is_taken_where_it_is_measured_to_pay(
 
 
 def test_unknown_kinds_and_layers_are_refused(wrap: Any, net: Any):
-    with pytest.raises(ArgumentError, match="kinds must be of scores, gradients, directions, got 'tangents'"):
+    with pytest.raises(ArgumentError, match="kinds must be of predict, scores, gradients, directions, got 'tangents'"):
         calibrate(wrap(net()), kinds={"tangents": 4})
     with pytest.raises(ArgumentError, match="'nowhere'"):
         calibrate(wrap(net(), precision="fp32"), kinds={}, layers=("nowhere",))
