@@ -58,8 +58,10 @@ def check(asked: Asked) -> None:
         raise Stopped("stopped as asked")
 
 
-def ahead(items: Iterator[T], depth: int, asked: Asked | None = None) -> Generator[T]:
-    """The same items, made in a thread up to `depth` ahead of their use.
+def ahead(
+    items: Iterator[T], depth: int, asked: Asked | None = None, begin: Callable[[], None] = lambda: None
+) -> Generator[T]:
+    """The same items, made in a thread up to `depth` ahead of their use; the thread calls `begin` first.
 
     An exception in `items` comes out here. Closing the iterator stops the thread and closes `items`. asked: looked at
     before every item and while there is none; `Stopped` comes out then, whatever is ready.
@@ -78,6 +80,7 @@ def ahead(items: Iterator[T], depth: int, asked: Asked | None = None) -> Generat
 
     def work() -> None:
         try:
+            begin()
             for item in items:
                 if not put((True, item)):
                     return
@@ -125,14 +128,14 @@ def late(items: Iterator[T], behind: int) -> Iterator[T]:
 
 
 class Background(Generic[T]):
-    """Calls `work` on items in a thread of its own, in order, with at most `depth` items waiting.
+    """Calls `work` on items in a thread of its own, in order, with at most `depth` items waiting; `begin` comes first.
 
     An exception in `work` comes out of the next call or of the end of the `with` block; later items are dropped.
     Leaving the block waits for what was handed over, also after an exception in the block.
     """
 
-    def __init__(self, work: Callable[[T], None], depth: int = 2) -> None:
-        self._work, self._items = work, queue.Queue[Any](maxsize=depth)
+    def __init__(self, work: Callable[[T], None], depth: int = 2, begin: Callable[[], None] = lambda: None) -> None:
+        self._begin, self._work, self._items = begin, work, queue.Queue[Any](maxsize=depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fastxai-background", daemon=True)
 
@@ -154,6 +157,7 @@ class Background(Generic[T]):
             raise self._error
 
     def _run(self) -> None:
+        self._begin()
         while (entry := self._items.get()) is not None:
             if self._error is None:
                 try:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -23,8 +23,9 @@ class ParallelLoop:
     """Decorator: a function over numpy arrays, compiled on its first call, whose `prange` runs on many threads.
 
     The code is kept in numba's cache (beside the source; in the user's cache folder where that is read-only). It
-    runs without the interpreter's lock, on as many threads as torch would use. A loop must give the same result
-    on any number of threads: an iteration of `prange` writes only what no other reads.
+    runs without the interpreter's lock, on as many threads as torch would use; where that is one, it is compiled
+    without a pool of threads. A loop must give the same result on any number of threads: an iteration of `prange`
+    writes only what no other reads.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
@@ -32,21 +33,36 @@ class ParallelLoop:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> None:
-        with _threads():
-            self._compiled(*arguments)
+        if torch.get_num_threads() == 1:
+            self._alone(*arguments)
+        else:
+            with _threads():
+                self._compiled(*arguments)
+
+    def parts(self, numba: Any) -> Mapping[str, Any]:
+        """Functions that the loop calls, compiled for it, by the names it calls them."""
+        return {}
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., None]:
+        return self._compile(parallel=True)
+
+    @functools.cached_property
+    def _alone(self) -> Callable[..., None]:
+        return self._compile(parallel=False)
+
+    def _compile(self, parallel: bool) -> Callable[..., None]:
         numba = _import()
         plain = self.function
-        names = {**plain.__globals__, "prange": numba.prange}
+        names = {**plain.__globals__, **self.parts(numba), "prange": numba.prange}
         body = types.FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__, plain.__closure__)
         body.__module__ = plain.__module__
-        body.__qualname__ = plain.__qualname__
+        # Numba's cache knows the two only by this name.
+        body.__qualname__ = plain.__qualname__ if parallel else f"{plain.__qualname__}_alone"
         try:
-            compiled = numba.njit(parallel=True, nogil=True, cache=True)(body)
+            compiled = numba.njit(parallel=parallel, nogil=True, cache=True)(body)
         except RuntimeError:  # no folder to write to: compile in every process instead
-            compiled = numba.njit(parallel=True, nogil=True)(body)
+            compiled = numba.njit(parallel=parallel, nogil=True)(body)
         return compiled  # type: ignore[no-any-return]
 
 

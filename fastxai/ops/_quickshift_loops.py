@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fastxai.ops import _numba
 from fastxai.ops._numba import ParallelLoop, prange
 
 COLUMNS = 16  # a row of pixels is padded to a multiple of this, so that vector loops leave no remainder
@@ -50,13 +47,8 @@ class _LoopOfPowers(ParallelLoop):
     The loop itself keeps to the order and the rounding that are written.
     """
 
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., None]:
-        plain: Any = self.function
-        compiled = _numba._import().njit(fastmath={"contract"})(power_of_half)
-        names = {**plain.__globals__, "power_of_half": compiled}
-        self.function = functools.update_wrapper(types.FunctionType(plain.__code__, names), plain)
-        return super()._compiled
+    def parts(self, numba: Any) -> Mapping[str, Any]:
+        return {"power_of_half": numba.njit(fastmath={"contract"})(power_of_half)}
 
 
 @_LoopOfPowers

@@ -6,14 +6,11 @@ take to meet on a busy machine.
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fastxai.ops import _numba
 from fastxai.ops._numba import ParallelLoop, prange
 
 FARTHEST = np.finfo(np.float64).max
@@ -121,15 +118,8 @@ def connect(labels, nearest, smallest, largest):  # type: ignore[no-untyped-def]
 class _LoopOfPhases(ParallelLoop):
     """A loop that calls the three phases, compiled with it."""
 
-    @functools.cached_property
-    def _compiled(self) -> Callable[..., None]:
-        plain: Any = self.function
-        njit = _numba._import().njit
-        phases = {phase.__name__: njit(nogil=True)(phase) for phase in (assign, update, connect)}
-        self.function = functools.update_wrapper(
-            types.FunctionType(plain.__code__, {**plain.__globals__, **phases}), plain
-        )
-        return super()._compiled
+    def parts(self, numba: Any) -> Mapping[str, Any]:
+        return {phase.__name__: numba.njit(nogil=True)(phase) for phase in (assign, update, connect)}
 
 
 @_LoopOfPhases

@@ -23,6 +23,7 @@ from fastxai.pipeline.tally import OnProgress
 from fastxai.results import Found, RunSummary, Timing, collect
 from fastxai.store import Manifest, Run, ShardWriter, create_run, describe, is_run, open_run
 from fastxai.store import check_out as check_folder
+from fastxai.threads import beside_model
 from fastxai.types import Settings, Status
 
 
@@ -156,7 +157,8 @@ def run(
         with (
             model.open(_here(manifest.settings, model) if joins else manifest.settings) as session,
             ShardWriter(out, manifest.config, worker, shard_images=shard_images, shard_seconds=shard_seconds) as writer,
-            Background(writer.append, depth=1) as write,
+            beside_model(session.device) as begin,
+            Background(writer.append, depth=1, begin=begin) as write,
         ):
             engine = plan.engine(session, asked)
             writer.rows = engine.rows

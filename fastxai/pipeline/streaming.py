@@ -12,6 +12,7 @@ from fastxai.overlap import Stopped, ahead, check, late
 from fastxai.pipeline.plan import Plan
 from fastxai.pipeline.tally import OnProgress, Tally
 from fastxai.segments import segment_batch
+from fastxai.threads import beside_model
 from fastxai.transfer import Arrival
 from fastxai.types import ExplainedBatch, ImageBatch
 
@@ -60,8 +61,10 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(WORKERS, thread_name_prefix="fastxai-segments"))
-        batches = stack.enter_context(closing(ahead(_sent(plan, engine, loaded, pool), depth=1, asked=asked)))
+        begin = stack.enter_context(beside_model(engine.session.device))
+        pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
+        sent = _sent(plan, engine, loaded, pool)
+        batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
         # At an early end first of all: a large batch may have seconds of segmenting before it.
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         for begun in late(started(batches), engine.transfer.behind):

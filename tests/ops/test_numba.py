@@ -77,3 +77,21 @@ def test_without_numba_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(CannotRun, match="need numba"):
         ParallelLoop(lambda: None)()
+
+
+def test_one_thread_needs_no_pool_and_gives_the_same_bits():
+    call = """
+import numba, torch
+import fastxai.ops as ops
+picture = (torch.arange(3 * 40 * 50).reshape(1, 3, 40, 50) * 37 % 251).to(torch.uint8)
+torch.set_num_threads(1)
+alone = ops.quickshift(picture, kernel_size=3, max_dist=10, ratio=0.5)
+try:
+    print(numba.threading_layer())
+except ValueError:
+    print("no pool")
+torch.set_num_threads(2)
+print(torch.equal(alone, ops.quickshift(picture, kernel_size=3, max_dist=10, ratio=0.5)), numba.threading_layer() != "")
+"""
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["no pool", "True True"], done.stderr

@@ -1,0 +1,27 @@
+"""How many cores the threads beside the model may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def beside_model(device: torch.device) -> Iterator[Callable[[], None]]:
+    """What every thread must call first that computes beside a model on `device`, with torch or with a compiled loop.
+
+    A thread that opens a parallel region keeps a pool of threads. As soon as the pools of a process hold more threads
+    than there are cores, OpenMP (libgomp) lets all of them sleep wherever they wait, the model's too, whose many short
+    loops then wait for the scheduler: 180 rows a second became 90 on two cores. Beside a model on the CPU, threads
+    therefore work alone. What the caller's later threads find is put back at the end.
+    """
+    if device.type != "cpu":
+        yield lambda: None
+        return
+    threads = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,57 @@
+"""Threads beside a model on the CPU work alone; the model and the caller's own threads keep theirs."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+import fastxai as fx
+from fastxai.pipeline import calls, streaming
+from fastxai.threads import beside_model
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def seen_by_a_thread() -> int:
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_helpers_of_a_run_work_alone(convolutional, noise_pictures, tmp_path, monkeypatch):
+    seen = []
+    segment, append = streaming.segment_batch, calls.ShardWriter.append
+    monkeypatch.setattr(
+        streaming, "segment_batch", lambda *given: (seen.append(("ahead", torch.get_num_threads())), segment(*given))
+    )
+    monkeypatch.setattr(
+        calls.ShardWriter, "append", lambda *given: (seen.append(("writer", torch.get_num_threads())), append(*given))
+    )
+    settings = fx.Settings(rows={"predict": 2, "scores": 4, "gradients": 4}, threads=2)
+
+    def progress(_):
+        seen.append(("model", torch.get_num_threads()))
+
+    lime = fx.Lime(samples=8, segments=fx.Grid(rows=2, columns=2))
+    fx.run(convolutional, noise_pictures(3), lime, out=tmp_path / "run", settings=settings, progress=progress)
+    assert {count for who, count in seen if who == "model"} == {2}
+    assert {who: count for who, count in seen if who != "model"} == {"ahead": 1, "writer": 1}
+    assert torch.get_num_threads() == seen_by_a_thread() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_beside_a_gpu_they_keep_their_threads():
+    with beside_model(torch.device("cuda")) as begin:
+        begin()
+        assert torch.get_num_threads() == 2
