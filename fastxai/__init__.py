@@ -12,7 +12,19 @@ from fastxai._version import __version__
 
 if TYPE_CHECKING:
     from fastxai.errors import ArgumentError, CannotRun
-    from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, Lime
+    from fastxai.explainers import (
+        EXPLAINERS,
+        AblationCam,
+        EigenCam,
+        GradCam,
+        GradCamPlusPlus,
+        GradientShap,
+        HiResCam,
+        LayerCam,
+        Lime,
+        ScoreCam,
+        XGradCam,
+    )
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
@@ -40,6 +52,13 @@ __all__ = [
     "Lime",
     "GradientShap",
     "GradCam",
+    "GradCamPlusPlus",
+    "HiResCam",
+    "LayerCam",
+    "XGradCam",
+    "EigenCam",
+    "ScoreCam",
+    "AblationCam",
     "Quickshift",
     "Slic",
     "Felzenszwalb",
@@ -52,7 +71,19 @@ __all__ = [
 
 _PLACES = {
     "fastxai.errors": ("ArgumentError", "CannotRun"),
-    "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "Lime"),
+    "fastxai.explainers": (
+        "EXPLAINERS",
+        "AblationCam",
+        "EigenCam",
+        "GradCam",
+        "GradCamPlusPlus",
+        "GradientShap",
+        "HiResCam",
+        "LayerCam",
+        "Lime",
+        "ScoreCam",
+        "XGradCam",
+    ),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),

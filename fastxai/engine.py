@@ -56,6 +56,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.layers = {explainer.name: explainer.layers(self.session) for explainer in self.explainers}
+        self.layer_gradients = any(e.layer_gradients for e in self.explainers if self.layers[e.name])
         self.spent = {name: Spent() for name in ("predict", *(explainer.name for explainer in self.explainers))}
         self.rows = dict(self.session.settings.rows)
         self.transfer = Transfer(self.session.device)
@@ -121,7 +122,8 @@ class Engine:
             logits = prediction.logits[: len(here)]
             probabilities = session.model.probabilities(logits)
             targets = self.targets.resolve(probabilities, images.labels[here], [images.ids[i] for i in here])
-            found = prediction.recordings(pad(targets.clamp_min(0), rows)) if layers else {}
+            read = targets.clamp_min(0) if self.layer_gradients else targets[:, :0]  # gradients of no target at all
+            found = prediction.recordings(pad(read, rows)) if layers else {}
             recorded.append({layer: _first(found[layer], len(here)) for layer in layers})
             scores.append(logits)
             wanted.append(targets)
@@ -155,8 +157,9 @@ class Engine:
 
     def _run(self, explainer: Explainer, passed: _Passed, marks: list[_Stage]) -> Mapping[str, Tensor]:
         done = 0
-        recordings = tuple(passed.recordings[layer] for layer in self.layers[explainer.name])
-        task = explainer.begin(replace(passed.batch, recordings=recordings))
+        layers = self.layers[explainer.name]
+        recordings = tuple(passed.recordings[layer] for layer in layers)
+        task = explainer.begin(replace(passed.batch, recordings=recordings, layers=layers))
         while (block := task.rows()) is not None:
             self._read(explainer.name, task, block, passed.batch.targets)
             done += len(block)

@@ -111,7 +111,7 @@ class Settings:
     compile: tuple[str, ...] = ()  # probe kinds read from compiled code: scores, gradients, predict
     fold: bool = False  # batch norms into convolutions
     rows: Mapping[str, int] = field(
-        default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8, "directions": 2}
+        default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8, "directions": 2, "injected": 16}
     )
     threads: int = 0  # of torch, 0: as found
     rates: Mapping[str, float] = field(default_factory=dict, compare=False)  # rows a second, as measured

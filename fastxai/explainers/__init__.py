@@ -3,23 +3,37 @@
 Room for a method: a file with a frozen configuration and its task, and its name in `EXPLAINERS`.
 """
 
+from fastxai.explainers.ablationcam import AblationCam
 from fastxai.explainers.base import Batch, Block, Explainer, Task, shows_maps
+from fastxai.explainers.eigencam import EigenCam
 from fastxai.explainers.gradcam import GradCam
+from fastxai.explainers.gradcam_plus_plus import GradCamPlusPlus
 from fastxai.explainers.gradient_shap import GradientShap
+from fastxai.explainers.hirescam import HiResCam
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
+from fastxai.explainers.layercam import LayerCam
 from fastxai.explainers.lime import Lime
 from fastxai.explainers.registry import EXPLAINERS, as_explainers
+from fastxai.explainers.scorecam import ScoreCam
+from fastxai.explainers.xgradcam import XGradCam
 
 __all__ = [
     "EXPLAINERS",
+    "AblationCam",
     "Batch",
     "Block",
+    "EigenCam",
     "Explainer",
     "GradCam",
+    "GradCamPlusPlus",
     "GradientShap",
+    "HiResCam",
     "KeyedGradientShap",
+    "LayerCam",
     "Lime",
+    "ScoreCam",
     "Task",
+    "XGradCam",
     "as_explainers",
     "shows_maps",
 ]

@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Batch:
 
     pixels uint8 [B, C, H, W]; inputs float32 [B, C, H, W] normalised; digests: B hex strings; targets int64 [B, K];
     logits float32 [B, classes] raw model output; segments by `Segmenter.key`; recordings of the layers
-    that this explainer asked for, in its order.
+    that this explainer asked for, in its order, and the names of these.
     `given_inputs`: the pictures came as ready model input (`inputs` is the truth, `pixels` a rendition of it).
     """
 
@@ -72,6 +72,7 @@ class Batch:
     seed: int
     dtype: torch.dtype  # of the model's input
     given_inputs: bool = False
+    layers: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.pixels.shape[0])
@@ -97,6 +98,7 @@ class Task(Protocol):
 class Explainer(Config):
     """Base of explainers. `name` tells two configurations of one method apart; "" means the method's name."""
 
+    layer_gradients: ClassVar[bool] = True  # whether recorded layers need more than their activations
     name: str = dataclasses.field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -122,8 +124,16 @@ class Explainer(Config):
         """Raise `ArgumentError` where so many targets an image cannot be explained."""
 
     def row_count(self, targets: int) -> Mapping[str, int]:
-        """Expected rows an image by probe kind ("scores", "gradients", "directions"), for calibration and time left."""
+        """Expected rows an image by probe kind, for calibration and time left: "scores", "gradients", "directions" or
+        "injected"."""
         return {}
+
+    def expected_rows(self, targets: int, session: Session) -> Mapping[str, int]:
+        """`row_count`, where it takes a running model to know it: asked once before any work, with nothing compiled.
+
+        Raises `ArgumentError` for what only a try shows not to work.
+        """
+        return self.row_count(targets)
 
     def fields(self) -> tuple[Field, ...]:
         """The data sets that `Task.finish` gives, `maps` first. Optional ones may be missing, see `kept_fields`."""

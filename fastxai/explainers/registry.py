@@ -15,6 +15,13 @@ EXPLAINERS = Registry(
         "lime": "fastxai.explainers.lime:Lime",
         "gradient-shap": "fastxai.explainers.gradient_shap:GradientShap",
         "gradcam": "fastxai.explainers.gradcam:GradCam",
+        "gradcam-plus-plus": "fastxai.explainers.gradcam_plus_plus:GradCamPlusPlus",
+        "hirescam": "fastxai.explainers.hirescam:HiResCam",
+        "layercam": "fastxai.explainers.layercam:LayerCam",
+        "xgradcam": "fastxai.explainers.xgradcam:XGradCam",
+        "eigencam": "fastxai.explainers.eigencam:EigenCam",
+        "scorecam": "fastxai.explainers.scorecam:ScoreCam",
+        "ablationcam": "fastxai.explainers.ablationcam:AblationCam",
     },
 )
 

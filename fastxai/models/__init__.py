@@ -11,6 +11,7 @@ from fastxai.models.load import load_model
 from fastxai.models.model import Model
 from fastxai.models.probes import (
     DirectionalDerivatives,
+    InjectedScores,
     InputGradients,
     Prediction,
     Probe,
@@ -18,11 +19,13 @@ from fastxai.models.probes import (
     Recording,
     Scores,
     pack_directions,
+    pack_injections,
 )
 from fastxai.models.session import Session
 
 __all__ = [
     "DirectionalDerivatives",
+    "InjectedScores",
     "InputGradients",
     "Model",
     "Prediction",
@@ -34,4 +37,5 @@ __all__ = [
     "calibrate",
     "load_model",
     "pack_directions",
+    "pack_injections",
 ]

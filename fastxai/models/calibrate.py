@@ -22,19 +22,34 @@ from fastxai.memory import release
 from fastxai.models.compiling import COMPILED_KINDS, MOST_TARGETS
 from fastxai.models.device import check_precision, find_device
 from fastxai.models.model import Model
-from fastxai.models.probes import DirectionalDerivatives, InputGradients, Probe, Scores, pack_directions
+from fastxai.models.probes import (
+    DirectionalDerivatives,
+    InjectedScores,
+    InputGradients,
+    Probe,
+    Scores,
+    pack_directions,
+    pack_injections,
+)
 from fastxai.models.session import Session, waves
 from fastxai.types import Settings
 
-# Rows a chunk where not searched: predictions never are, an image has only one; a row of directions holds many.
-_ROWS = {"predict": 8, "scores": 8, "gradients": 8, "directions": 2}
+# Rows a chunk where not searched: predictions never are, an image has only one; a row of directions holds many; for
+# injected rows, what lies before the layer is mostly run once a chunk.
+_ROWS = {"predict": 8, "scores": 8, "gradients": 8, "directions": 2, "injected": 16}
 _CPU_ROWS, _CUDA_ROWS = (4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256)
 _BUDGET = 2.5  # seconds of timing a probe kind
 _COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40 s for a third of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
-_COST = {"predict": 1, "scores": 1, "gradients": 4, "directions": 12}  # roughly: which kind a run mostly consists of
+_COST = {
+    "predict": 1,
+    "scores": 1,
+    "gradients": 4,
+    "directions": 12,
+    "injected": 1,
+}  # roughly: which kind a run mostly consists of
 _TARGETS = 16  # timed at most; where there are more, explainers spread them over rows or cannot do them
 _PROBES: dict[str, Probe] = {
     "scores": Scores(),
@@ -45,14 +60,19 @@ _PROBES: dict[str, Probe] = {
 
 @dataclass(frozen=True)
 class _Reads:
-    """What is read of a row: the scores of so many targets, and layers in predictions."""
+    """What is read of a row: the scores of so many targets, layers in predictions, and the layer of injected rows."""
 
     targets: int
     layers: tuple[str, ...]
+    injected: str
 
     def call(self, session: Session, kind: str, rows: int) -> Callable[[], object]:
         """One call on a chunk of noise."""
         inputs, targets = _noise(session, rows, kind), _targets(session, rows, self.targets)
+        if kind == "injected":
+            probe = InjectedScores(self.injected, session.map_shape(self.injected))
+            packed = pack_injections(inputs, waves((rows, *probe.shape)).to(session.device))
+            return partial(session.read, probe, packed, targets)
         if kind == "predict":
             return lambda: session.predict(inputs, self.layers).recordings(targets)
         return partial(session.read, _PROBES[kind], inputs, targets)
@@ -64,19 +84,23 @@ def calibrate(
     kinds: Mapping[str, int],
     targets: int = 1,
     layers: Sequence[str] = (),
+    injected: str = "",
     threads: int | None = None,
 ) -> Settings:
     """Settings for explaining with `model`.
 
-    kinds: probe kind ("predict", "scores", "gradients", "directions") -> rows expected in the whole run, which bounds
-    the chunks worth trying and says whether a compilation can pay; targets: K of the probes; layers: what predictions
-    will record (they must run in the settled precision); threads: of torch, None for as many as there are.
+    kinds: probe kind ("predict", "scores", "gradients", "directions", "injected") -> rows expected in the whole run,
+    which bounds the chunks worth trying and says whether a compilation can pay; targets: K of the probes; layers: what
+    predictions will record (they must run in the settled precision); injected: the layer that injected rows replace,
+    one of them if there are several; threads: of torch, None for as many as there are.
     `Settings.reasons` says for people why each was chosen.
     """
     for kind in kinds:
         if kind not in _ROWS:
             raise ArgumentError(f"kinds must be of {', '.join(_ROWS)}, got {kind!r}")
-    device, reads = find_device(model.device), _Reads(min(targets, _TARGETS), tuple(layers))
+    if kinds.get("injected") and not injected:
+        raise ArgumentError("injected must be a layer where rows are injected, got ''")
+    device, reads = find_device(model.device), _Reads(min(targets, _TARGETS), tuple(layers), injected)
     if threads is not None:
         check_int("threads", threads, 1)
     base = Settings(str(device), fold=model.fold, threads=threads or torch.get_num_threads())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +45,19 @@ class DirectionalDerivatives:
         check_int("directions", self.directions, 1)
 
 
-Probe = Scores | InputGradients | DirectionalDerivatives
+@dataclass(frozen=True)
+class InjectedScores:
+    """The targets' raw scores with other activations, of `shape` D, h, w, in the place of a layer's output.
+
+    Its rows are pictures with the activations to inject, as `pack_injections` lays them together.
+    """
+
+    layer: str
+    shape: tuple[int, int, int]
+    name: ClassVar[str] = "injected"
+
+
+Probe = Scores | InputGradients | DirectionalDerivatives | InjectedScores
 
 
 def pack_directions(points: Tensor, differences: Tensor, parts: Tensor) -> Tensor:
@@ -64,6 +77,19 @@ def unpack_directions(packed: Tensor, directions: int) -> tuple[Tensor, Tensor]:
     points, differences, parts = packed.split((channels, channels, 1), dim=1)
     numbers = torch.arange(directions, device=packed.device).reshape(-1, 1, 1, 1, 1)
     return points, differences * (parts == numbers)
+
+
+def pack_injections(pictures: Tensor, activations: Tensor) -> Tensor:
+    """Rows for `InjectedScores`: pictures [R, C, H, W] and activations [R, D, h, w] -> float32 [R, C*H*W + D*h*w]."""
+    return torch.cat([part.to(torch.float32).flatten(1) for part in (pictures, activations)], dim=1)
+
+
+def unpack_injections(
+    packed: Tensor, picture: tuple[int, int, int], activation: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Pictures [R, C, H, W] and activations [R, D, h, w] of rows that `pack_injections` made, by their shapes."""
+    pictures, activations = packed.split((math.prod(picture), math.prod(activation)), dim=1)
+    return pictures.unflatten(1, picture), activations.unflatten(1, activation)
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,7 @@ class Reading:
 class Recording:
     """A layer's output for P inputs, and the gradient of each target's raw score with respect to it.
 
-    activation float32 [P, D, h, w]; gradients float32 [P, K, D, h, w].
+    activation float32 [P, D, h, w]; gradients float32 [P, K, D, h, w], K = 0 where none were asked for.
     """
 
     activation: Tensor

@@ -25,12 +25,14 @@ from fastxai.models.compiling import (
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
 from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
+from fastxai.models.injector import Injector
 from fastxai.models.layers import Layers
 from fastxai.models.outputs import find_logits
 from fastxai.models.padding import take_in_padding
 from fastxai.models.prepare import lower_weights, private_copy
 from fastxai.models.probes import (
     DirectionalDerivatives,
+    InjectedScores,
     InputGradients,
     Prediction,
     Probe,
@@ -38,6 +40,7 @@ from fastxai.models.probes import (
     Recording,
     Scores,
     unpack_directions,
+    unpack_injections,
 )
 from fastxai.models.record import Recorder, assemble
 from fastxai.types import Settings
@@ -76,6 +79,7 @@ class Session:
         self._stages: dict[tuple[Any, ...], tuple[Forward, Backward]] = {}
         self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
+        self._bottlenecks: dict[str, bool] = {}  # layers that all that reaches the scores comes through
         self._folded: Folded | None = None
         self._autocast = self.dtype != torch.float32
         self._expand = self._mutates = False
@@ -197,7 +201,11 @@ class Session:
             return self._gradients(inputs, targets)
         if isinstance(probe, DirectionalDerivatives):
             return self._derivatives(probe, inputs, targets)
-        raise ArgumentError(f"probe must be Scores, InputGradients or DirectionalDerivatives, got {probe!r}")
+        if isinstance(probe, InjectedScores):
+            return self._injected(probe, inputs, targets)
+        raise ArgumentError(
+            f"probe must be Scores, InputGradients, DirectionalDerivatives or InjectedScores, got {probe!r}"
+        )
 
     def cam_layer(self) -> str:
         """The name of the last layer with feature maps, found from one traced forward pass.
@@ -209,6 +217,17 @@ class Session:
     def check_layer(self, name: str) -> str:
         """`name` if that layer gives feature maps [B, D, h, w] in a forward pass; else `ArgumentError` with others."""
         return self._traced().check(name)
+
+    def map_shape(self, name: str) -> tuple[int, int, int]:
+        """D, h, w of a layer's feature maps, as predictions record them."""
+        recorder, outputs, _ = self._record(self._blank(1), (name,))
+        (activation,) = recorder.maps([output.detach() for output in outputs])
+        channels, height, width = activation.shape[1:]
+        return channels, height, width
+
+    def check_injection(self, probe: InjectedScores) -> None:
+        """Try the probe out; `ArgumentError` where the layer's output cannot be replaced."""
+        self._is_bottleneck(probe)
 
     def _scores(self, probe: Scores, inputs: Tensor, targets: Tensor) -> Reading:
         inputs = self._ready(inputs)  # out here: for compiled code, a tensor made in inference mode is another type
@@ -277,10 +296,61 @@ class Session:
         ready = self._ready(tangents.flatten(0, 1)).unflatten(0, tangents.shape[:2])
         return read_derivatives(forward, self._ready(points), ready, targets)
 
-    def _run(self, forward: Callable[[Tensor], Any] | None, inputs: Tensor, *, constant: bool = False) -> Tensor:
+    def _injected(self, probe: InjectedScores, inputs: Tensor, targets: Tensor) -> Reading:
+        """Eager: compiled code has no place for other activations."""
+        packed = inputs.to(self.device, non_blocking=True)
+        pictures, activations = unpack_injections(packed, self._input_shape, probe.shape)
+        if self._is_bottleneck(probe):
+            pictures = pictures[:1]  # any will do
+        with torch.inference_mode():
+            gathered = self._with_activations(probe, self._ready(pictures), activations).gather(1, targets)
+        return Reading(gathered.clone())
+
+    def _with_activations(self, probe: InjectedScores, inputs: Tensor, activations: Tensor) -> Tensor:
+        module, moved = self._opened(), self._traced().positions_first(probe.layer)
+        if self._folded is not None:
+            self._folded.restore((probe.layer,))
+        with Injector(module, probe.layer, activations.movedim(1, -1) if moved else activations) as injector:
+            logits = self._run(module, inputs, rows=len(activations))
+        injector.check()
+        return logits
+
+    def _is_bottleneck(self, probe: InjectedScores) -> bool:
+        """Whether all that reaches the scores comes through the layer, so that one picture does for many rows.
+
+        It does not where an input that wants gradients makes scores that do, although the layer's output was replaced.
+        Then other pictures, and fewer of them than rows, must give the same bits: gradients may have been cut on the
+        way, and a module may look at how many inputs it has.
+        """
+        if probe.layer not in self._bottlenecks:
+            pictures = self._ready(waves((2, *self._input_shape)))
+            activations = waves((2, *probe.shape)).to(self.device)
+            leaf = pictures.detach().requires_grad_()
+            with torch.enable_grad(), self._reported(pictures):
+                logits = self._with_activations(probe, leaf.clone() if self._mutates else leaf, activations)
+            found = not logits.requires_grad
+            if found:
+                with torch.inference_mode():
+                    scores = self._with_activations(probe, pictures, activations)
+                    try:
+                        found = torch.equal(self._with_activations(probe, self._blank(1), activations), scores)
+                    except Exception:  # whatever a module raises that finds more rows behind the layer than before it
+                        found = False
+            self._bottlenecks[probe.layer] = found
+        return self._bottlenecks[probe.layer]
+
+    def _run(
+        self,
+        forward: Callable[[Tensor], Any] | None,
+        inputs: Tensor,
+        *,
+        constant: bool = False,
+        rows: int | None = None,
+    ) -> Tensor:
         """inputs [R, C, H, W] -> raw scores float32 [R, classes_out], within whatever gradient mode is set.
 
-        constant: gradients will go back through compiled code that holds the weights as constants.
+        constant: gradients will go back through compiled code that holds the weights as constants. rows: of scores,
+        where they are not as many as of inputs.
         """
         assert forward is not None
         ready = self._ready(inputs)
@@ -289,7 +359,7 @@ class Session:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self._autocast):
             with FrozenBackward(constant) if self._frozen_backward and torch.is_grad_enabled() else nullcontext():
                 output = forward(ready)
-        logits = find_logits(output, int(inputs.shape[0])).float()
+        logits = find_logits(output, rows or int(inputs.shape[0])).float()
         return torch.cat([-logits, logits], dim=1) if self._expand else logits
 
     def _ready(self, inputs: Tensor) -> Tensor:
@@ -371,6 +441,7 @@ class Session:
         self._module = self._forward = self._predictor = self._uniform = self._layers = self._folded = None
         self._differentiate.clear()
         self._stages.clear()
+        self._bottlenecks.clear()
 
 
 def waves(shape: tuple[int, ...]) -> Tensor:

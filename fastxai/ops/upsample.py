@@ -13,11 +13,11 @@ from fastxai.errors import ArgumentError
 from fastxai.ops._checks import check_not_empty, check_tensor
 
 
-def upsample(native: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(native: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Bilinear interpolation with pixel centres kept in place (align_corners=False), as OpenCV and torch resize.
 
     native float32 [B, K, h, w]; size (H, W). Returns float32 [B, K, H, W]. A map's numbers do not depend on the
-    others in the call.
+    others in the call. align_corners: keep the centres of the corner pixels in place instead.
     """
     check_tensor("native", native, (torch.float32,), "B K h w", {})
     if not isinstance(size, Sequence) or len(size) != 2:
@@ -30,5 +30,5 @@ def upsample(native: Tensor, size: tuple[int, int]) -> Tensor:
     planes = native.reshape(batch * targets, 1, *native.shape[2:]).contiguous()
     # On the CPU torch's loop rounds differently at different places of a batch, so that each plane gets its own call.
     parts = planes.split(1) if native.device.type == "cpu" else [planes]
-    grown = [functional.interpolate(p, size=(height, width), mode="bilinear", align_corners=False) for p in parts]
+    grown = [functional.interpolate(p, (height, width), mode="bilinear", align_corners=align_corners) for p in parts]
     return torch.cat(grown).reshape(batch, targets, height, width)

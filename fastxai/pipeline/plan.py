@@ -20,13 +20,19 @@ from fastxai.types import Settings
 
 @dataclass(frozen=True)
 class Plan:
-    """A model, the pictures, and what is done to them. explainers are settled; layers: what predictions record."""
+    """A model, the pictures, and what is done to them.
+
+    explainers are settled; layers: what predictions record; row_counts: rows an image by probe kind, of each explainer;
+    injected: the first layer whose output is replaced in rows of that kind.
+    """
 
     model: Model
     source: Source
     explainers: tuple[Explainer, ...]
     targets: Targets
     layers: tuple[str, ...]
+    row_counts: tuple[Mapping[str, int], ...]
+    injected: str
     seed: int
 
     @classmethod
@@ -46,8 +52,11 @@ class Plan:
             rule = parse_targets(targets, classes=session.classes_out, ids=ids)
             for explainer in settled:
                 explainer.check_targets(rule.count)
-            layers = tuple(dict.fromkeys(layer for explainer in settled for layer in explainer.layers(session)))
-        return cls(model, source, settled, rule, layers, seed)
+            of_each = [explainer.layers(session) for explainer in settled]
+            counts = tuple(explainer.expected_rows(rule.count, session) for explainer in settled)
+        layers = tuple(dict.fromkeys(layer for found in of_each for layer in found))
+        injected = next((found[0] for found, rows in zip(of_each, counts, strict=True) if rows.get("injected")), "")
+        return cls(model, source, settled, rule, layers, counts, injected, seed)
 
     def only(self, take: Callable[[str], bool]) -> Plan:
         """The plan for the pictures whose ids `take` takes."""
@@ -57,15 +66,22 @@ class Plan:
     def rows(self) -> Mapping[str, int]:
         """Rows an image by probe kind, beside the prediction pass."""
         rows: dict[str, int] = {}
-        for explainer in self.explainers:
-            for kind, count in explainer.row_count(self.targets.count).items():
+        for counts in self.row_counts:
+            for kind, count in counts.items():
                 rows[kind] = rows.get(kind, 0) + count
         return {kind: count for kind, count in rows.items() if count}
 
     def calibrate(self, images: int, threads: int | None = None) -> Settings:
         """Settings for a process that explains `images` pictures with that many threads (None: as found)."""
         kinds = {"predict": images} | {kind: count * images for kind, count in self.rows.items()}
-        return calibrate(self.model, kinds=kinds, targets=self.targets.count, layers=self.layers, threads=threads)
+        return calibrate(
+            self.model,
+            kinds=kinds,
+            targets=self.targets.count,
+            layers=self.layers,
+            injected=self.injected,
+            threads=threads,
+        )
 
     def engine(self, session: Session, asked: Asked = lambda: False) -> Engine:
         """The engine that does it, in an open session; asked: whether it is to stop."""
@@ -75,7 +91,7 @@ class Plan:
         """Images in work together, as chunks and memory suggest."""
         session, count = engine.session, self.targets.count
         return images_in_work(
-            [explainer.row_count(count) for explainer in self.explainers],
+            self.row_counts,
             session.settings.rows,
             targets=count,
             images=len(self.source),

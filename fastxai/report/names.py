@@ -10,6 +10,13 @@ _METHODS = {
     "kernel-shap": "KernelSHAP",
     "gradient-shap": "GradientSHAP",
     "gradcam": "Grad-CAM",
+    "gradcam-plus-plus": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGrad-CAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
 }
 _LONGEST = 50  # characters of a file's name; in UTF-8 at most 200 of the 255 bytes that file systems allow
 

@@ -13,13 +13,16 @@ from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.ops import upsample
 
 
-def twin(plane, height, width):
+def twin(plane, height, width, corners=False):
     h, w = plane.shape
     out = torch.empty(height, width, dtype=torch.float64)
     for y in range(height):
         for x in range(width):
             fy = max(0.0, (y + 0.5) * h / height - 0.5)
             fx = max(0.0, (x + 0.5) * w / width - 0.5)
+            if corners:
+                fy = y * (h - 1) / (height - 1) if height > 1 else 0.0
+                fx = x * (w - 1) / (width - 1) if width > 1 else 0.0
             y0, x0 = math.floor(fy), math.floor(fx)
             y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
             ty, tx = fy - y0, fx - x0
@@ -32,15 +35,16 @@ def twin(plane, height, width):
 @pytest.mark.parametrize(
     ("native", "size"), [((1, 1), (5, 7)), ((7, 7), (19, 111)), ((3, 5), (3, 5)), ((8, 8), (1, 1)), ((2, 9), (20, 9))]
 )
-def test_equals_the_formula(native, size):
+@pytest.mark.parametrize("corners", [False, True])
+def test_equals_the_formula(native, size, corners):
     maps = torch.randn(2, 3, *native, generator=torch.Generator().manual_seed(0))
-    got = upsample(maps, size)
+    got = upsample(maps, size, align_corners=corners)
     assert got.dtype == torch.float32
     assert got.shape == (2, 3, *size)
     for b in range(2):
         for k in range(3):
             # Positions and weights are float32 in torch: 1e-7 of positions up to 10, times steps of up to 6.
-            torch.testing.assert_close(got[b, k].double(), twin(maps[b, k], *size), rtol=0, atol=1e-5)
+            torch.testing.assert_close(got[b, k].double(), twin(maps[b, k], *size, corners), rtol=0, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
