@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ class Cam(Explainer):
     A method of the prediction pass alone is its `weighted`, or its `native` where it is not a formula of one target.
     """
 
-    layer: Any = "auto"
+    layer: str | tuple[str, ...] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +39,7 @@ class Cam(Explainer):
         _check_different(names)
 
     @property
-    def _names(self) -> tuple[Any, ...]:
+    def _names(self) -> tuple[str, ...]:
         return self.layer if isinstance(self.layer, tuple) else (self.layer,)
 
     def layers(self, session: Session) -> tuple[str, ...]:

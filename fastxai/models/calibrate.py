@@ -43,13 +43,8 @@ _COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
-_COST = {
-    "predict": 1,
-    "scores": 1,
-    "gradients": 4,
-    "directions": 12,
-    "injected": 1,
-}  # roughly: which kind a run mostly consists of
+# Roughly: which kind a run mostly consists of.
+_COST = {"predict": 1, "scores": 1, "gradients": 4, "directions": 12, "injected": 1}
 _TARGETS = 16  # timed at most; where there are more, explainers spread them over rows or cannot do them
 _PROBES: dict[str, Probe] = {
     "scores": Scores(),

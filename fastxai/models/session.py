@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError, CannotRun
+from fastxai.memory import out_of_memory
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.compiling import (
     MOST_TARGETS,
@@ -227,7 +228,8 @@ class Session:
 
     def check_injection(self, probe: InjectedScores) -> None:
         """Try the probe out; `ArgumentError` where the layer's output cannot be replaced."""
-        self._is_bottleneck(probe)
+        with self._reported(self._blank(2)):
+            self._is_bottleneck(probe)
 
     def _scores(self, probe: Scores, inputs: Tensor, targets: Tensor) -> Reading:
         inputs = self._ready(inputs)  # out here: for compiled code, a tensor made in inference mode is another type
@@ -326,7 +328,7 @@ class Session:
             pictures = self._ready(waves((2, *self._input_shape)))
             activations = waves((2, *probe.shape)).to(self.device)
             leaf = pictures.detach().requires_grad_()
-            with torch.enable_grad(), self._reported(pictures):
+            with torch.enable_grad():
                 logits = self._with_activations(probe, leaf.clone() if self._mutates else leaf, activations)
             found = not logits.requires_grad
             if found:
@@ -334,7 +336,9 @@ class Session:
                     scores = self._with_activations(probe, pictures, activations)
                     try:
                         found = torch.equal(self._with_activations(probe, self._blank(1), activations), scores)
-                    except Exception:  # whatever a module raises that finds more rows behind the layer than before it
+                    except Exception as error:  # whatever is raised where more rows come out than went in
+                        if out_of_memory(error):
+                            raise
                         found = False
             self._bottlenecks[probe.layer] = found
         return self._bottlenecks[probe.layer]

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastxai.config import check_int
 from fastxai.engine import Engine
-from fastxai.errors import ArgumentTypeError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import Explainer, as_explainers
 from fastxai.images import Source, open_source
 from fastxai.models import Model, Session, calibrate
@@ -85,6 +85,9 @@ class Plan:
 
     def engine(self, session: Session, asked: Asked = lambda: False) -> Engine:
         """The engine that does it, in an open session; asked: whether it is to stop."""
+        for kind in ("predict", *self.rows):
+            if kind not in session.settings.rows:
+                raise ArgumentError(f"settings must have rows of {kind!r}, got {dict(session.settings.rows)}")
         return Engine(session, self.explainers, self.targets, self.seed, asked=asked)
 
     def batch_for(self, engine: Engine) -> int:

@@ -137,6 +137,12 @@ def test_where_something_goes_around_the_layer_every_row_has_its_picture(convolu
     assert counting.seen[-6:] == [2] + [8] * 5
 
 
+def test_settings_without_its_kind_of_rows_are_refused(convolutional, noise_pictures):
+    settings = fx.Settings(precision="fp32", rows={"predict": 4, "scores": 8})
+    with pytest.raises(ArgumentError, match="settings must have rows of 'injected', got {'predict': 4, 'scores': 8}"):
+        fx.explain(convolutional, noise_pictures(1), fx.AblationCam(), settings=settings)
+
+
 def test_a_layer_that_runs_twice_is_refused_before_any_work(convolutional, noise_pictures):
     class Twice(nn.Module):
         def __init__(self, module):

@@ -33,6 +33,16 @@ def test_a_small_model(wrap: Any, net: Any):
         assert isinstance(session, Session)
 
 
+def test_injected_rows_are_timed_at_their_layer(monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any):
+    monkeypatch.setattr(module, "_SEARCHED", 0.0)
+    model = wrap(net(), precision="fp32")
+    settings = calibrate(model, kinds={"injected": 40}, layers=("conv", "last"), injected="last")
+    assert settings.rows["injected"] in (8, 16, 32, 64)
+    assert settings.rates["injected"] > 0
+    with pytest.raises(ArgumentError, match="injected must be a layer where rows are injected, got ''"):
+        calibrate(model, kinds={"injected": 40}, layers=("last",))
+
+
 def test_what_was_asked_for_is_honoured(wrap: Any, net: Any):
     for precision in ("fp32", "bf16"):
         settings = calibrate(wrap(net(), precision=precision, compile=False), kinds={})
@@ -100,7 +110,8 @@ def test_bf16_is_taken_where_it_is_measured_to_pay(
 
 
 def test_unknown_kinds_and_layers_are_refused(wrap: Any, net: Any):
-    with pytest.raises(ArgumentError, match="kinds must be of predict, scores, gradients, directions, got 'tangents'"):
+    message = "kinds must be of predict, scores, gradients, directions, injected, got 'tangents'"
+    with pytest.raises(ArgumentError, match=message):
         calibrate(wrap(net()), kinds={"tangents": 4})
     with pytest.raises(ArgumentError, match="'nowhere'"):
         calibrate(wrap(net(), precision="fp32"), kinds={}, layers=("nowhere",))

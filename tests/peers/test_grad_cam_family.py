@@ -133,7 +133,7 @@ def test_methods_with_a_row_a_channel_agree(photos, method, layers):
         print(f"{method}, {layers}: worst difference {difference:.1e}")
         assert theirs.max() > 0.99
         # drops are differences of float32 scores from calls of another shape: 1e-7 of a score, of drops of a percent
-        assert difference < 1e-3
+        assert difference < 1e-4
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
