@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError
+from fastxai.memory import out_of_memory
 from fastxai.models.outputs import first_tensor, with_first_tensor
 
 
@@ -53,3 +55,29 @@ class Injector:
         # A copy: what follows may write on it.
         injected = self._activations.to(tensor.device, tensor.dtype, copy=True, memory_format=layout)
         return with_first_tensor(output, tensor, injected)
+
+
+def is_bottleneck(
+    scores: Callable[[Tensor, Tensor], Tensor], pictures: Tensor, other: Tensor, activations: Tensor
+) -> bool:
+    """Whether all that reaches the scores comes through the layer, so that one picture does for many rows.
+
+    scores: of pictures, with activations in the place of the layer's output; pictures [R, C, H, W], another one
+    [1, C, H, W], activations [R, ...].
+
+    It does not where pictures that want gradients make scores that do, although the layer's output was replaced. Then
+    another picture, and fewer of them than rows, must give the same bits: gradients may have been cut on the way, and
+    a module may look at how many inputs it has.
+    """
+    with torch.enable_grad():
+        found = scores(pictures.detach().requires_grad_().clone(), activations)
+    if found.requires_grad:
+        return False
+    with torch.inference_mode():
+        wanted = scores(pictures, activations)
+        try:
+            return torch.equal(scores(other, activations), wanted)
+        except Exception as error:  # whatever is raised where more rows come out than went in
+            if out_of_memory(error):
+                raise
+            return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError, CannotRun
-from fastxai.memory import out_of_memory
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.compiling import (
     MOST_TARGETS,
@@ -26,7 +26,7 @@ from fastxai.models.compiling import (
 from fastxai.models.device import DTYPES, check_compiler, check_precision, exact_float32, find_device
 from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
-from fastxai.models.injector import Injector
+from fastxai.models.injector import Injector, is_bottleneck
 from fastxai.models.layers import Layers
 from fastxai.models.outputs import find_logits
 from fastxai.models.padding import take_in_padding
@@ -80,7 +80,7 @@ class Session:
         self._stages: dict[tuple[Any, ...], tuple[Forward, Backward]] = {}
         self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
-        self._bottlenecks: dict[str, bool] = {}  # layers that all that reaches the scores comes through
+        self._bottlenecks: dict[str, bool] = {}  # by layer, see `is_bottleneck`
         self._folded: Folded | None = None
         self._autocast = self.dtype != torch.float32
         self._expand = self._mutates = False
@@ -318,29 +318,10 @@ class Session:
         return logits
 
     def _is_bottleneck(self, probe: InjectedScores) -> bool:
-        """Whether all that reaches the scores comes through the layer, so that one picture does for many rows.
-
-        It does not where an input that wants gradients makes scores that do, although the layer's output was replaced.
-        Then other pictures, and fewer of them than rows, must give the same bits: gradients may have been cut on the
-        way, and a module may look at how many inputs it has.
-        """
         if probe.layer not in self._bottlenecks:
-            pictures = self._ready(waves((2, *self._input_shape)))
-            activations = waves((2, *probe.shape)).to(self.device)
-            leaf = pictures.detach().requires_grad_()
-            with torch.enable_grad():
-                logits = self._with_activations(probe, leaf.clone() if self._mutates else leaf, activations)
-            found = not logits.requires_grad
-            if found:
-                with torch.inference_mode():
-                    scores = self._with_activations(probe, pictures, activations)
-                    try:
-                        found = torch.equal(self._with_activations(probe, self._blank(1), activations), scores)
-                    except Exception as error:  # whatever is raised where more rows come out than went in
-                        if out_of_memory(error):
-                            raise
-                        found = False
-            self._bottlenecks[probe.layer] = found
+            pictures, activations = waves((2, *self._input_shape)), waves((2, *probe.shape)).to(self.device)
+            scores = partial(self._with_activations, probe)
+            self._bottlenecks[probe.layer] = is_bottleneck(scores, self._ready(pictures), self._blank(1), activations)
         return self._bottlenecks[probe.layer]
 
     def _run(
