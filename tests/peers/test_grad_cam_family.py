@@ -1,5 +1,7 @@
 """The class activation maps against the installed `grad-cam` package on the same layers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -71,17 +73,21 @@ def test_methods_of_one_pass_agree(classifier, photos):
 
 def test_several_layers_agree(classifier, photos):
     pixels = pictures(photos, classifier, 2)
-    with classifier.open(SETTINGS) as session:
-        layers = (next(name for spec, name in EARLIER.items() if has(classifier, name)), session.cam_layer())
+    # Calls of one shape and memory format on both sides: otherwise the last bits of activations differ, and where that
+    # flips a ReLU, the gradient of an earlier layer jumps at that position.
+    settings = fx.Settings(precision="fp32", rows={"predict": 2})
+    x = as_input(classifier, pixels).contiguous(memory_format=torch.channels_last)
+    module = copy.deepcopy(classifier.module).to(memory_format=torch.channels_last)
+    with classifier.open(settings) as session:
+        layers = (next(name for name in EARLIER.values() if has(classifier, name)), session.cam_layer())
     methods = ("gradcam", "layercam")
-    found = fx.explain(classifier, pixels, [PAIRS[m][0](layer=layers) for m in methods], settings=SETTINGS)
-    x = as_input(classifier, pixels)
+    found = fx.explain(classifier, pixels, [PAIRS[m][0](layer=layers) for m in methods], settings=settings)
     for method in methods:
-        theirs = package_maps(method, classifier.module, layers, x, found.targets[:, 0])
+        theirs = package_maps(method, module, layers, x, found.targets[:, 0])
         difference = np.abs(found[method].maps[:, 0].numpy() - theirs).max()
         print(f"{classifier.name}, {method}, {layers}: worst difference {difference:.1e}")
-        # gradients of an earlier layer pass through many more float32 sums from calls of another shape
-        assert difference < 1e-3
+        # float32 sums of gradients in another order, over the layers between
+        assert difference < 1e-4
 
 
 def has(model, name):
@@ -145,4 +151,5 @@ def test_methods_with_a_row_a_channel_agree_on_a_pretrained_network(photos, meth
     theirs = package_maps(method, model.module, ["bn1"], as_input(model, pixels), found.targets[:, 0])
     difference = np.abs(found[method].maps[:, 0].numpy() - theirs).max()
     print(f"{method}, bn1: worst difference {difference:.1e}")
-    assert difference < 1e-3
+    # as above
+    assert difference < 1e-4
