@@ -12,7 +12,7 @@ from fastxai._version import __version__
 
 if TYPE_CHECKING:
     from fastxai.errors import ArgumentError, CannotRun
-    from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, Lime
+    from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, KernelShap, Lime
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
@@ -37,6 +37,7 @@ __all__ = [
     "Status",
     "Progress",
     "EXPLAINERS",
+    "KernelShap",
     "Lime",
     "GradientShap",
     "GradCam",
@@ -52,7 +53,7 @@ __all__ = [
 
 _PLACES = {
     "fastxai.errors": ("ArgumentError", "CannotRun"),
-    "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "Lime"),
+    "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "KernelShap", "Lime"),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),

@@ -6,6 +6,7 @@ Room for a method: a file with a frozen configuration and its task, and its name
 from fastxai.explainers.base import Batch, Block, Explainer, Task, shows_maps
 from fastxai.explainers.gradcam import GradCam
 from fastxai.explainers.gradient_shap import GradientShap
+from fastxai.explainers.kernel_shap import KernelShap
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.explainers.lime import Lime
 from fastxai.explainers.registry import EXPLAINERS, as_explainers
@@ -17,6 +18,7 @@ __all__ = [
     "Explainer",
     "GradCam",
     "GradientShap",
+    "KernelShap",
     "KeyedGradientShap",
     "Lime",
     "Task",
