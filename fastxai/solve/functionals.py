@@ -22,7 +22,12 @@ _ROWS = 128  # at a time: S^2 complex numbers each
 
 
 class Functional(Protocol):
-    """A report on games of S segments, [S]; it is 0 for games that do not vary."""
+    """A report on games of S segments, [S]; it is 0 for games that do not vary, and additive games are what it says.
+
+    `mean`: share of coalitions that keep a segment, as the report weighs them.
+    """
+
+    mean: Tensor
 
     def of_products(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The reports on games with factors low and high [n, S], float64 -> [n, S], and their weighted means [n]."""
@@ -95,6 +100,7 @@ class ShapleyValues:
 
     def __init__(self, segments: int, device: torch.device) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(segments // 2 + 1)  # exact for polynomials of degree S
+        self.mean = torch.tensor(0.5, dtype=torch.float64, device=device)
         self.share = torch.tensor((nodes + 1) / 2, dtype=torch.float64, device=device)
         self.weights = torch.tensor(weights / 2, dtype=torch.float64, device=device)
 
