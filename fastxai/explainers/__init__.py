@@ -10,6 +10,7 @@ from fastxai.explainers.gradcam import GradCam
 from fastxai.explainers.gradcam_plus_plus import GradCamPlusPlus
 from fastxai.explainers.gradient_shap import GradientShap
 from fastxai.explainers.hirescam import HiResCam
+from fastxai.explainers.kernel_shap import KernelShap
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.explainers.layercam import LayerCam
 from fastxai.explainers.lime import Lime
@@ -28,6 +29,7 @@ __all__ = [
     "GradCamPlusPlus",
     "GradientShap",
     "HiResCam",
+    "KernelShap",
     "KeyedGradientShap",
     "LayerCam",
     "Lime",

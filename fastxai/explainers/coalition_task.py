@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastxai import ops
-from fastxai.explainers.base import Batch, Block, every_row
+from fastxai import ops, sampling
+from fastxai.errors import ArgumentError
+from fastxai.explainers.base import Batch, Block
 from fastxai.models import Probe, Reading
 from fastxai.transfer import on_device
 from fastxai.types import Preprocess, Segments
@@ -17,26 +19,53 @@ Fill = str | tuple[float, ...]
 
 
 class CoalitionTask:
-    """Reads the model on n coalitions of every image; subclasses make numbers of the values in `finish`.
+    """Reads the model on coalitions of every image, round by round; subclasses say in `wanted` how many there are to
+    be, draw them in `draw`, and make numbers of the values in `finish`.
 
-    coalitions int32 [B, n, W] packed; values float32 [B, n, K] once all rows are folded.
+    have: rows read of each image, n_b. coalitions int32 [B, n, W] packed and values float32 [B, n, K], n the largest
+    of them; behind an image's own rows there are zeros and NaN.
     """
 
-    def __init__(self, batch: Batch, segments: Segments, coalitions: Tensor, fill: Fill, probe: Probe) -> None:
+    def __init__(self, batch: Batch, segments: Segments, fill: Fill, probe: Probe) -> None:
         self.batch, self.segments, self.probe = batch, segments, probe
-        self.coalitions = coalitions
         self.pictures = batch.inputs if batch.given_inputs else batch.pixels
         self.fill = fill_values(fill, self.pictures, segments, batch.preprocess, batch.given_inputs)
-        images, samples = coalitions.shape[:2]
-        self.values = torch.full((images, samples, batch.targets.shape[1]), float("nan"), device=batch.pixels.device)
-        self._asked = False
+        device, images = batch.pixels.device, len(batch)
+        self.have = [0] * images
+        self.coalitions = torch.zeros(
+            images, 0, sampling.word_count(int(segments.counts.max())), dtype=torch.int32, device=device
+        )
+        self.values = torch.zeros(images, 0, batch.targets.shape[1], device=device)
+
+    def wanted(self) -> list[int]:
+        """Rows that each image is to have in all; those it has already where it is done."""
+        raise NotImplementedError
+
+    def all_of(self, samples: int) -> list[int]:
+        """So many rows of every image."""
+        return [samples] * len(self.batch)
+
+    def draw(self, images: Sequence[int], samples: int) -> Tensor:
+        """The first `samples` coalitions of some images: int32 [len(images), samples, W]."""
+        raise NotImplementedError
 
     def rows(self) -> Block | None:
-        if self._asked:
+        wanted = self.wanted()
+        images = [image for image, (have, want) in enumerate(zip(self.have, wanted, strict=True)) if want > have]
+        if not images:
             return None
-        self._asked = True
-        images, samples = self.coalitions.shape[:2]
-        return Block(*every_row(images, samples), self.probe)
+        more = max(wanted) - self.coalitions.shape[1]
+        if more > 0:
+            self.coalitions = torch.nn.functional.pad(self.coalitions, (0, 0, 0, more))
+            self.values = torch.nn.functional.pad(self.values, (0, 0, 0, more), value=float("nan"))
+        most = max(wanted[image] for image in images)
+        ordinals = []
+        for image, drawn in zip(images, self.draw(images, most), strict=True):
+            ordinals.append(torch.arange(self.have[image], wanted[image]))
+            self.coalitions[image, : wanted[image]] = drawn[: wanted[image]]
+            self.have[image] = wanted[image]
+        lengths = torch.tensor([len(ordinal) for ordinal in ordinals])
+        return Block(torch.tensor(images).repeat_interleave(lengths), torch.cat(ordinals), self.probe)
 
     def inputs(self, block: Block) -> Tensor:
         return ops.compose_rows(
@@ -74,3 +103,22 @@ def fill_values(fill: Fill, pictures: Tensor, segments: Segments, preprocess: Pr
         mean, std = torch.tensor([preprocess.mean, preprocess.std], dtype=torch.float32, device=pictures.device)
         values = (values / 255 - mean) / std
     return values
+
+
+def fits_channels(fill: Any, preprocess: Preprocess) -> None:
+    """`ArgumentError` where a colour does not have as many channels as the model."""
+    if isinstance(fill, tuple) and len(fill) != preprocess.channels:
+        raise ArgumentError(f"fill must have {preprocess.channels} channels for this model, got {fill}")
+
+
+def check_fill(fill: Any) -> Any:
+    """What hidden segments show: a word, or a colour as a tuple of numbers."""
+    if fill in ("black", "mean"):
+        return fill
+    form = 'fill must be "black", "mean" or one number from 0 to 255 per channel'
+    if isinstance(fill, str) or not hasattr(fill, "__len__"):
+        raise ArgumentError(f"{form}, got {fill!r}")
+    colour = tuple(float(value) for value in fill)
+    if not all(0 <= value <= 255 for value in colour):
+        raise ArgumentError(f"{form}, got {fill!r}")
+    return colour

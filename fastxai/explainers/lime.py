@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fastxai import ops, sampling, solve
-from fastxai.config import check_choice, check_float, check_int
+from fastxai import ops, sampling
+from fastxai.config import check_choice, check_float
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Explainer, every_row, shows_maps
-from fastxai.explainers.coalition_task import CoalitionTask, fill_values
-from fastxai.models import Scores
+from fastxai.explainers.base import Batch, Explainer, Task, every_row
+from fastxai.explainers.coalition_task import check_fill, fill_values, fits_channels
+from fastxai.explainers.lime_task import LimeTask, SmoothLimeTask
+from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
 from fastxai.segments import Quickshift, Segmenter, as_segmenter
 from fastxai.types import Field, Preprocess, Segments
 
@@ -28,52 +29,69 @@ class Lime(Explainer):
     (Ribeiro, Singh and Guestrin, "Why Should I Trust You?", KDD 2016, with the constants of the `lime` package).
 
     segments: a segmenter, its name, or ready label maps. fill: what hidden segments show: "black", "mean" (each its own
-    mean colour) or a colour as 0..255 per channel. sampling: "bernoulli" (keyed fair coins) or "lime" (exactly what the
-    `lime` package draws for the same seed). explains: the class "probability" or the raw "logit".
+    mean colour) or a colour as 0..255 per channel. sampling: "bernoulli" (keyed fair coins), "paired" (the same, every
+    second row hiding what the row before keeps) or "lime" (exactly what the `lime` package draws for the same seed).
+    explains: the class "probability" or the raw "logit".
+
+    surrogate: "linear" is the fit above; "smooth" first fits a Gaussian process to the rows and then reports the linear
+    fit to *that*, on all 2^S coalitions (so `alpha`, which is for few rows, does not count): the same coefficients from
+    fewer model calls, with standard errors in `stderr`. samples="auto", with "smooth": rows are added until the error
+    that they foretell for the coefficients of every target, relative to their norm, is at most `tolerance`, or there
+    are `most`.
     """
 
     method: ClassVar[str] = "lime"
-    samples: int = 1000
+    samples: int | str = 1000
     segments: Any = field(default_factory=Quickshift)
     fill: Any = "black"
     kernel_width: float = 0.25
     alpha: float = 1.0
     sampling: str = "bernoulli"
     explains: str = "probability"
+    surrogate: str = "linear"
+    tolerance: float = 0.15
+    most: int = 5000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_int("samples", self.samples, 2)
+        check_samples(self.samples, self.tolerance, self.most, 2)
         check_float("kernel_width", self.kernel_width, 0, above=True)
         check_float("alpha", self.alpha, 0, above=True)
-        check_choice("sampling", self.sampling, ("bernoulli", "lime"))
+        check_choice("sampling", self.sampling, ("bernoulli", "paired", "lime"))
+        check_choice("surrogate", self.surrogate, ("linear", "smooth"))
+        if self.samples == AUTO and (self.surrogate != "smooth" or self.sampling == "lime"):
+            raise ArgumentError(
+                'samples must be a number unless surrogate is "smooth" and sampling is keyed, '
+                f"got {self.samples!r} with {self.surrogate!r} and {self.sampling!r}"
+            )
         check_choice("explains", self.explains, ("probability", "logit"))
         object.__setattr__(self, "segments", as_segmenter(self.segments))
-        object.__setattr__(self, "fill", _checked_fill(self.fill))
+        object.__setattr__(self, "fill", check_fill(self.fill))
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Lime:
-        if isinstance(self.fill, tuple) and len(self.fill) != preprocess.channels:
-            raise ArgumentError(f"fill must have {preprocess.channels} channels for this model, got {self.fill}")
+        fits_channels(self.fill, preprocess)
         return replace(self, segments=self.segments.settle(ids, preprocess.size))
 
     def segmenters(self) -> tuple[Segmenter, ...]:
         return (self.segments,)
 
     def row_count(self, targets: int) -> Mapping[str, int]:
-        return {"scores": self.samples}
+        return {"scores": EXPECTED if isinstance(self.samples, str) else self.samples}
 
     def fields(self) -> tuple[Field, ...]:
+        smooth = (Field("stderr", ("target", "segment"), long_name="standard error of the weight"),)
         return (
             Field("maps", ("target", "y", "x"), long_name="weight of the pixel's segment", optional=True),
             Field("weights", ("target", "segment"), long_name="weight per segment"),
+            *(smooth if self.surrogate == "smooth" else ()),
             Field("intercept", ("target",), long_name="intercept of the surrogate"),
             Field("score", ("target",), long_name="weighted R^2 of the surrogate"),
             Field("local_pred", ("target",), long_name="surrogate at the whole picture"),
             Field("samples", (), dtype="int32", long_name="model calls"),
         )
 
-    def begin(self, batch: Batch) -> LimeTask:
-        return LimeTask(self, batch)
+    def begin(self, batch: Batch) -> Task:
+        return SmoothLimeTask(self, batch) if self.surrogate == "smooth" else LimeTask(self, batch)
 
     def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
         if field != "maps" or labels is None:
@@ -85,7 +103,8 @@ class Lime(Explainer):
         if self.sampling == "lime":
             return sampling.lime_coalitions(seed, counts, samples).to(counts.device)
         keys = sampling.stream_keys(seed, digests, "lime").to(counts.device)
-        drawn = sampling.bernoulli_coalitions(keys, counts, *every_row(len(counts), samples))
+        draw = sampling.paired_coalitions if self.sampling == "paired" else sampling.bernoulli_coalitions
+        drawn = draw(keys, counts, *every_row(len(counts), samples))
         return drawn.reshape(len(counts), samples, -1)
 
     def perturbed(self, pixels: Tensor, labels: Tensor, digest: str, seed: int, count: int) -> Tensor:
@@ -94,9 +113,9 @@ class Lime(Explainer):
         pixels uint8 [C, H, W], labels int32 [H, W] -> uint8 [count, C, H, W].
         """
         segments = Segments(labels[None], labels.max().long().reshape(1) + 1)
-        count = min(count, self.samples)
+        count = count if isinstance(self.samples, str) else min(count, self.samples)
         # The draws of the `lime` package depend on how many are asked for.
-        drawn = self.samples if self.sampling == "lime" else count
+        drawn = self.samples if isinstance(self.samples, int) and self.sampling == "lime" else count
         words = self.coalitions([digest], segments.counts, seed, drawn)[0, :count]
         channels = pixels.shape[0]
         plain = Preprocess(size=(0, 0), resize=None, mean=(0.0,) * channels, std=(1.0,) * channels)
@@ -106,39 +125,3 @@ class Lime(Explainer):
             pixels[None], segments.labels, words, rows, fill, mean=plain.mean, std=plain.std, dtype=torch.float32
         )
         return (shown * 255).round().to(torch.uint8).contiguous()
-
-
-class LimeTask(CoalitionTask):
-    """Rows for every coalition, then one weighted ridge for all images and targets."""
-
-    def __init__(self, config: Lime, batch: Batch) -> None:
-        segments = batch.segments[config.segments.key]
-        coalitions = config.coalitions(batch.digests, segments.counts, batch.seed, config.samples)
-        super().__init__(batch, segments, coalitions, config.fill, Scores(config.explains))
-        self.config = config
-
-    def finish(self) -> Mapping[str, Tensor]:
-        counts = self.segments.counts
-        kernel = solve.cosine_kernel(sampling.segments_kept(self.coalitions), counts, self.config.kernel_width)
-        fit = solve.weighted_ridge(self.coalitions, kernel, self.values, counts, self.config.alpha)
-        shown = shows_maps(self.batch.targets.shape[1])
-        return {
-            **({"maps": ops.paint(fit.weights, self.segments.labels)} if shown else {}),
-            "weights": fit.weights,
-            "intercept": fit.intercept,
-            "score": fit.score,
-            "local_pred": fit.local_pred,
-            "samples": torch.full((len(counts),), self.config.samples, dtype=torch.int32),
-        }
-
-
-def _checked_fill(fill: Any) -> Any:
-    if fill in ("black", "mean"):
-        return fill
-    form = 'fill must be "black", "mean" or one number from 0 to 255 per channel'
-    if isinstance(fill, str) or not hasattr(fill, "__len__"):
-        raise ArgumentError(f"{form}, got {fill!r}")
-    colour = tuple(float(value) for value in fill)
-    if not all(0 <= value <= 255 for value in colour):
-        raise ArgumentError(f"{form}, got {fill!r}")
-    return colour

@@ -13,6 +13,7 @@ EXPLAINERS = Registry(
     "explainer",
     {
         "lime": "fastxai.explainers.lime:Lime",
+        "kernel-shap": "fastxai.explainers.kernel_shap:KernelShap",
         "gradient-shap": "fastxai.explainers.gradient_shap:GradientShap",
         "gradcam": "fastxai.explainers.gradcam:GradCam",
         "gradcam-plus-plus": "fastxai.explainers.gradcam_plus_plus:GradCamPlusPlus",

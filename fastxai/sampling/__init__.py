@@ -3,18 +3,29 @@
 Room for a sampler: one file for each kind of row (coalitions, path points).
 """
 
-from fastxai.sampling.coalitions import bernoulli_coalitions, lime_coalitions, pack, segments_kept, word_count
+from fastxai.sampling.coalitions import (
+    bernoulli_coalitions,
+    lime_coalitions,
+    pack,
+    paired_coalitions,
+    segments_kept,
+    word_count,
+)
 from fastxai.sampling.keys import stream_keys
 from fastxai.sampling.paths import path_draws, pixel_normals, pixel_uniforms
+from fastxai.sampling.shapley import shapley_coalitions, shapley_sizes
 
 __all__ = [
     "bernoulli_coalitions",
     "lime_coalitions",
     "pack",
+    "paired_coalitions",
     "path_draws",
     "pixel_normals",
     "pixel_uniforms",
     "segments_kept",
+    "shapley_coalitions",
+    "shapley_sizes",
     "stream_keys",
     "word_count",
 ]

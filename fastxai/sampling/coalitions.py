@@ -44,6 +44,20 @@ def bernoulli_coalitions(keys: Tensor, counts: Tensor, image: Tensor, ordinal: T
     return torch.where((ordinal == 0).to(drawn.device).unsqueeze(1), full, drawn & full)
 
 
+def paired_coalitions(keys: Tensor, counts: Tensor, image: Tensor, ordinal: Tensor) -> Tensor:
+    """Fair coin flips in pairs: row 2 j - 1 is drawn, row 2 j keeps just what that one hides; row 0 keeps all.
+
+    What two segments do together then cancels out of a single one's weight. Arguments and result as for
+    `bernoulli_coalitions`, with draws of its own.
+    """
+    words = word_count(int(counts.max()))
+    drawn = ops.random_words(keys, image, (ordinal + 1) // 2, words, STREAM)
+    full = _all_kept(counts, words)[image]
+    other = ((ordinal % 2 == 0).to(drawn.device)).unsqueeze(1)
+    flipped = torch.where(other, ~drawn, drawn) & full
+    return torch.where((ordinal == 0).to(drawn.device).unsqueeze(1), full, flipped)
+
+
 def lime_coalitions(seed: int, counts: Tensor, samples: int) -> Tensor:
     """What the `lime` package draws: int32 [B, n, W].
 

@@ -3,7 +3,20 @@
 Room for a solver: one file for each surrogate.
 """
 
+from fastxai.solve.functionals import Functional, LimeCoefficients, ShapleyValues
 from fastxai.solve.kernels import cosine_kernel
 from fastxai.solve.ridge import Ridge, weighted_ridge
+from fastxai.solve.shapley import shapley_regression
+from fastxai.solve.stand_in import Report, report_by_stand_in
 
-__all__ = ["Ridge", "cosine_kernel", "weighted_ridge"]
+__all__ = [
+    "Functional",
+    "LimeCoefficients",
+    "Report",
+    "Ridge",
+    "ShapleyValues",
+    "cosine_kernel",
+    "report_by_stand_in",
+    "shapley_regression",
+    "weighted_ridge",
+]

@@ -46,8 +46,8 @@ def weighted_ridge(coalitions: Tensor, weights: Tensor, values: Tensor, counts: 
     for width in widths.unique().tolist():
         chosen = (widths == width).nonzero().flatten()
         own = min(width, segments)
-        gram = _widen(moments.gram[chosen], own, width)
-        rhs = _widen(moments.rhs[chosen], own, width, columns=False)
+        gram = widen(moments.gram[chosen], own, width)
+        rhs = widen(moments.rhs[chosen], own, width, columns=False)
         beta, offset, score[chosen] = _fit(gram, rhs, moments.total[chosen], counts[chosen], alpha)
         intercept[chosen] = offset + base[chosen]
         local[chosen] = intercept[chosen] + beta.sum(1)
@@ -56,7 +56,7 @@ def weighted_ridge(coalitions: Tensor, weights: Tensor, values: Tensor, counts: 
     return Ridge(coefficients.transpose(1, 2).float().contiguous(), intercept.float(), score.float(), local.float())
 
 
-def _widen(moments: Tensor, own: int, width: int, *, columns: bool = True) -> Tensor:
+def widen(moments: Tensor, own: int, width: int, *, columns: bool = True) -> Tensor:
     """Raw moments [B, S + 1, ...] at `width` segments, the constant's row (and column) last."""
     rows = torch.nn.functional.pad(moments[:, :own], (0, 0, 0, width - own))
     moments = torch.cat([rows, moments[:, -1:]], dim=1)

@@ -88,7 +88,10 @@ def test_configuration_prints_and_round_trips():
         ({"alpha": -1.0}, "alpha must be a number above 0"),
         ({"fill": "white"}, "fill must be"),
         ({"fill": (1, 2, 300)}, "fill must be"),
-        ({"sampling": "sobol"}, "sampling must be one of bernoulli, lime"),
+        ({"sampling": "sobol"}, "sampling must be one of bernoulli, paired, lime"),
+        ({"surrogate": "forest"}, "surrogate must be one of linear, smooth"),
+        ({"samples": "auto"}, "samples must be a number unless surrogate"),
+        ({"samples": "all"}, 'samples must be a whole number or "auto"'),
         ({"explains": "loss"}, "explains must be one of probability, logit"),
         ({"name": "My Lime"}, "name must be lower-case"),
     ],
@@ -101,3 +104,45 @@ def test_wrong_options_are_refused(options, message):
 def test_a_fill_of_another_number_of_channels_is_refused(linear, noise_pictures):
     with pytest.raises(ArgumentError, match="fill must have 3 channels"):
         fx.explain(linear, noise_pictures(1), Lime(fill=(1,)))
+
+
+@pytest.mark.parametrize("sampling", ["bernoulli", "paired"])
+def test_the_smooth_surrogate_recovers_an_additive_model(linear, noise_pictures, sampling):
+    pictures, grid = noise_pictures(2), fx.Grid(4, 4)
+    plain = Lime(samples=2000, segments=grid, explains="logit", alpha=1e-6)
+    smooth = Lime(samples=60, segments=grid, explains="logit", surrogate="smooth", sampling=sampling)
+    wanted = fx.explain(linear, pictures, plain, targets=[[0, 1]] * 2)["lime"]
+    found = fx.explain(linear, pictures, smooth, targets=[[0, 1]] * 2)["lime"]
+    error = (found.weights - wanted.weights).norm(dim=-1) / wanted.weights.norm(dim=-1)
+    assert error.max() < 0.06  # 60 rows leave room for interactions that this model does not have
+    assert found.score.min() > 0.99
+    assert (found.stderr.norm(dim=-1) < 0.1 * found.weights.norm(dim=-1)).all()
+    torch.testing.assert_close(found.local_pred, wanted.local_pred, atol=0.06, rtol=0)
+    torch.testing.assert_close(found.intercept, wanted.intercept, atol=0.06, rtol=0)
+
+
+def test_a_smooth_surrogate_needs_fewer_calls(convolutional, noise_pictures):
+    """For the same number of rows it is closer to what many rows give."""
+    pictures, grid = noise_pictures(4), fx.Grid(5, 5)
+    wanted = fx.explain(convolutional, pictures, Lime(samples=6000, segments=grid))["lime"].weights
+
+    def error(**options):
+        found = fx.explain(convolutional, pictures, Lime(samples=150, segments=grid, **options))["lime"].weights
+        return ((found - wanted).norm(dim=-1) / wanted.norm(dim=-1)).median()
+
+    assert error(surrogate="smooth", sampling="paired") < 0.7 * error()
+
+
+def test_rows_until_the_coefficients_are_sure_enough(convolutional, noise_pictures):
+    pictures, grid = noise_pictures(4), fx.Grid(6, 6)
+    auto = Lime(samples="auto", surrogate="smooth", sampling="paired", segments=grid, tolerance=0.05, most=500)
+    found = fx.explain(convolutional, pictures, auto)
+    result = found["lime"]
+    assert found.timings["lime"].rows == int(result.samples.sum())
+    sure = (result.stderr.norm(dim=-1) <= 0.05 * result.weights.norm(dim=-1))[:, 0]
+    assert (sure | (result.samples == 500)).all()
+    alone = fx.explain(convolutional, pictures[1:2], auto, batch=1)["lime"]
+    assert alone.samples[0] == result.samples[1]
+    torch.testing.assert_close(alone.weights[0], result.weights[1])
+    rough = Lime(samples="auto", surrogate="smooth", segments=grid, tolerance=5.0)
+    assert fx.explain(convolutional, pictures, rough)["lime"].samples.tolist() == [128] * 4

@@ -1,0 +1,99 @@
+"""LIME's rows, and what becomes of them: a ridge, or the ridge that a stand-in for the game has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fastxai import ops, sampling, solve
+from fastxai.explainers.base import Batch, shows_maps
+from fastxai.explainers.coalition_task import CoalitionTask
+from fastxai.explainers.smooth_task import SmoothTask
+from fastxai.models import Scores
+
+if TYPE_CHECKING:
+    from fastxai.explainers.lime import Lime
+
+
+class LimeTask(CoalitionTask):
+    """A fixed number of rows, then one weighted ridge for all images and targets."""
+
+    def __init__(self, config: Lime, batch: Batch) -> None:
+        super().__init__(batch, batch.segments[config.segments.key], config.fill, Scores(config.explains))
+        self.config = config
+
+    def wanted(self) -> list[int]:
+        assert isinstance(self.config.samples, int)
+        return self.all_of(self.config.samples)
+
+    def draw(self, images: Sequence[int], samples: int) -> Tensor:
+        return draw(self.config, self.batch, self.segments.counts, images, samples)
+
+    def finish(self) -> Mapping[str, Tensor]:
+        counts = self.segments.counts
+        kernel = solve.cosine_kernel(sampling.segments_kept(self.coalitions), counts, self.config.kernel_width)
+        fit = solve.weighted_ridge(self.coalitions, kernel, self.values, counts, self.config.alpha)
+        return found(self, fit)
+
+
+class SmoothLimeTask(SmoothTask):
+    """Rows as many as it takes, then the coefficients on all coalitions of the stand-in for each image's game."""
+
+    def __init__(self, config: Lime, batch: Batch) -> None:
+        super().__init__(config, batch)
+        self.config = config
+
+    def functional(self, segments: int) -> solve.LimeCoefficients:
+        return solve.LimeCoefficients(segments, self.config.kernel_width, self.values.device)
+
+    def error(self, report: solve.Report) -> float:
+        size = report.weights.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        return float((report.stderr.norm(dim=1) / size).max())
+
+    def draw(self, images: Sequence[int], samples: int) -> Tensor:
+        return draw(self.config, self.batch, self.segments.counts, images, samples)
+
+    def finish(self) -> Mapping[str, Tensor]:
+        weights, stderr, mean = self.gathered()
+        counts = self.segments.counts
+        share = torch.tensor([float(self.functional(count).mean) for count in counts.tolist()], device=mean.device)
+        intercept = mean - share[:, None] * weights.nansum(-1)
+        fit = solve.Ridge(weights, intercept, self._score(weights, intercept), intercept + weights.nansum(-1))
+        return found(self, fit) | {"stderr": stderr}
+
+    def _score(self, weights: Tensor, intercept: Tensor) -> Tensor:
+        """Weighted R^2 of the linear fit on the rows that the model was read on."""
+        counts = self.segments.counts
+        kernel = solve.cosine_kernel(sampling.segments_kept(self.coalitions), counts, self.config.kernel_width)
+        scores = torch.full_like(intercept, float("nan"))
+        for image, have in enumerate(self.have):
+            count, kernel_b = int(counts[image]), kernel[image, :have, None]
+            kept = ops.unpack(self.coalitions[image, :have], count).double()
+            values = self.values[image, :have].double()
+            residual = values - intercept[image].double() - kept @ weights[image, :, :count].double().T
+            spread = values - (kernel_b * values).sum(0) / kernel_b.sum()
+            variance = (kernel_b * spread**2).sum(0)
+            scores[image] = torch.where(variance > 0, 1 - (kernel_b * residual**2).sum(0) / variance, 1.0)
+        return scores
+
+
+def draw(config: Lime, batch: Batch, counts: Tensor, images: Sequence[int], samples: int) -> Tensor:
+    """The first coalitions of some images of a batch."""
+    places = torch.tensor(list(images), device=counts.device)
+    return config.coalitions([batch.digests[i] for i in images], counts[places], batch.seed, samples)
+
+
+def found(task: CoalitionTask, fit: solve.Ridge) -> dict[str, Tensor]:
+    """LIME's fields."""
+    shown = shows_maps(task.batch.targets.shape[1])
+    return {
+        **({"maps": ops.paint(fit.weights, task.segments.labels)} if shown else {}),
+        "weights": fit.weights,
+        "intercept": fit.intercept,
+        "score": fit.score,
+        "local_pred": fit.local_pred,
+        "samples": torch.tensor(task.have, dtype=torch.int32),
+    }
