@@ -125,9 +125,9 @@ def _find(tensor: Tensor, source: Tensor, lies: Layout) -> Layout | None:
         else:
             layouts = [MAPS, POSITIONS_FIRST]
         for layout in layouts:
-            if layout.prefix >= 0 and layout.maps(tensor).shape[2:] == (rows, columns):
-                if _comes_from(tensor, layout, source, lies, step):
-                    return layout
+            fits = layout.prefix >= 0 and layout.maps(tensor).shape[2:] == (rows, columns)
+            if fits and _comes_from(tensor, layout, source, lies, step):
+                return layout
     return None
 
 
