@@ -20,7 +20,8 @@ class GradCam(Explainer):
     """Grad-CAM: sum_d w_d A_d, w_d the mean over positions of d score / d A_d, on the raw score of the target.
 
     (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017;
-    arithmetic of the `grad-cam` package.) layer: a module's name, or "auto" for the last convolutional layer.
+    arithmetic of the `grad-cam` package.) layer: a module's name, or "auto" for the last one with feature maps, in a
+    transformer the last one whose tokens of patches the scores see.
 
     `native` is the signed map at the layer's own size; `maps` the displayed one in [0, 1]: its positive part, scaled
     by minimum and maximum, resized bilinearly to the picture, and scaled again.

@@ -76,7 +76,7 @@ class Layers:
         embedding at the entrance: the last module that ran once, gives outputs in known positions, and through whose
         positions the scores depend on the picture (behind the last attention often only a class token goes on). Linear
         layers are passed over: they are inner parts of attention (queries, keys and values side by side) or of an MLP.
-        tokens: what is seen of them, asked for only then.
+        Refused where tokens behind it lie in no known grid. tokens: what is seen of them, asked for only then.
         """
         at = max((i for i, run in enumerate(self._runs) if self._is_conv(run)), default=None)
         if at is None:
@@ -92,7 +92,11 @@ class Layers:
             return self._runs[chosen].name
         found = tokens()
         for run in reversed(self._runs):
-            if run.name in found.seen and self._stands_alone(run) and not isinstance(run.part, nn.Linear):
+            if isinstance(run.part, nn.Linear):
+                continue
+            if len(run.shape) == 3 and _works_on_tokens(run) and run.name not in found.layouts:
+                break  # they may be what the scores see, but nobody knows where they lie
+            if run.name in found.seen and self._stands_alone(run):
                 return run.name
         raise ArgumentError(
             "layer must be named, as this model ends neither in feature maps nor in a grid of tokens: "
@@ -113,10 +117,11 @@ class Layers:
         if name not in self._times:
             raise ArgumentError(f"layer must run in the model's forward pass, got {name!r}; {self._list()}")
         shape = next(run.shape for run in reversed(self._runs) if run.name == name)
-        if len(shape) == 4:
-            return POSITIONS_FIRST if self.positions_first(name) else MAPS
-        found = tokens() if len(shape) == 3 else None
+        # In models of maps alone shapes say enough, and they need not run once more.
+        found = tokens() if len(shape) == 3 or (len(shape) == 4 and any(map(_works_on_tokens, self._runs))) else None
         layout = found.layouts.get(name) if found else None
+        if layout is None and len(shape) == 4:
+            return POSITIONS_FIRST if self.positions_first(name) else MAPS
         if layout is None:
             raise ArgumentError(
                 "layer must give feature maps [B, D, h, w], or tokens [B, T, D] that lie in a grid, "

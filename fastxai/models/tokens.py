@@ -37,7 +37,8 @@ def trace_tokens(module: nn.Module, forward: Callable[[], Tensor]) -> Tokens:
     A convolution's output is the first grid. Each tensor of another shape that goes into or comes out of a layer is
     compared with the last one in known positions before it: its positions must be the same ones, or squares of them
     merged, in raster order, behind tokens that the picture does not reach. A shape is looked at where it appears first:
-    there no attention has mixed the positions yet.
+    there no attention has mixed the positions yet. A layer that later puts the same tokens into another order, as
+    Hiera's do, is not noticed.
     """
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
         noted: list[_Noted] = []

@@ -203,6 +203,47 @@ def test_merged_patches_keep_their_place():
         assert "blocks.0.inner" not in tokens.layouts, "its first dimension is windows, not pictures"
 
 
+def test_tokens_that_were_mixed_before_they_were_merged_are_not_known():
+    """Their shape appears first where every one depends on all patches: earlier layers must not be taken for them."""
+
+    class Pool(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Block()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)[:, ::2]
+
+    with wrapped(Vit(0, pool="mean", blocks=lambda: nn.Sequential(Block(), Pool(), Block()))).open(
+        Settings()
+    ) as session:
+        with pytest.raises(ArgumentError, match=r"^layer must be named.*with a grid of tokens: .*blocks\.0"):
+            session.cam_layer()
+        assert session.check_layer("blocks.0") == "blocks.0"
+
+
+def test_maps_with_their_positions_first_are_known_by_dependence():
+    """Where a norm of a class of its own comes last, shapes alone say too little."""
+
+    class Norm(nn.LayerNorm):
+        pass
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.mlp = nn.Conv2d(3, WIDTH, 4, stride=4), nn.Linear(WIDTH, WIDTH)
+            self.norm, self.head = Norm(WIDTH), nn.Linear(WIDTH, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).permute(0, 2, 3, 1)
+            return self.head(self.norm(self.mlp(x.flatten(1, 2)).unflatten(1, (ROWS, COLUMNS))).mean((1, 2)))
+
+    with wrapped(Turned()).open(Settings()) as session:
+        assert session.cam_layer() == "norm"
+        found = session.predict(pictures(), ("norm",)).recordings(torch.ones(4, 1, dtype=torch.int64))["norm"]
+    assert found.activation.shape == (4, WIDTH, ROWS, COLUMNS)
+
+
 def test_attention_before_the_first_norm():
     """nn.TransformerEncoder as torch makes it by default: its input is the only tensor whose positions are unmixed."""
 

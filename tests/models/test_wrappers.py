@@ -95,7 +95,7 @@ def test_modules_in_half_precision_on_the_cpu(
 
 
 def test_hooks_of_the_caller_s_count(net: type[nn.Module], wrap: Wrap, rows: Tensor):
-    """Hooks that change what passes are part of the model, those of the backward pass too: nothing is folded there."""
+    """Hooks that change what passes are part of the model, those of the backward pass too."""
     module = net().eval()
     module.conv.register_forward_pre_hook(lambda part, arguments: (0.5 * arguments[0],))
     module.conv.register_forward_hook(lambda part, arguments, output: 2 * output)
@@ -108,6 +108,16 @@ def test_hooks_of_the_caller_s_count(net: type[nn.Module], wrap: Wrap, rows: Ten
     assert not torch.allclose(wanted[1], by_autograd(plain, rows)[1], rtol=0.1), "the hooks do something"
     agree(read(wrap(module), rows, ("conv", "act")), wanted)
     assert state(module) == before
+
+
+@pytest.mark.parametrize("part", ["conv", "norm"])
+def test_what_has_a_backward_hook_is_not_folded_away(net: type[nn.Module], wrap: Wrap, rows: Tensor, part: str):
+    module = net().eval()
+    module.relu = nn.ReLU()
+    module.get_submodule(part).register_full_backward_hook(lambda part, inward, outward: (3 * inward[0],))
+    with wrap(module).open(FOLDED) as session:
+        assert session.folded == 0
+    agree(read(wrap(module), rows), by_autograd(module, rows))
 
 
 def test_shared_modules(wrap: Wrap, rows: Tensor):
