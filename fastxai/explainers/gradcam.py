@@ -16,8 +16,8 @@ class GradCam(Cam):
     """Grad-CAM: sum_d w_d A_d, w_d the mean over positions of d score / d A_d, on the raw score of the target.
 
     (Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", 2017;
-    arithmetic of the `grad-cam` package.) layer: a module's name, "auto" for the last layer with feature maps, or a
-    tuple of names.
+    arithmetic of the `grad-cam` package.) layer: a module's name, "auto" for the last layer with feature maps (in a
+    transformer the last one whose tokens of patches the scores see), or a tuple of names.
 
     `native` is the signed map at the layer's own size (`native_2`, ... those of further layers); `maps` the displayed
     one in [0, 1]: positive parts, scaled by minimum and maximum, resized bilinearly to the picture, their mean over

@@ -138,7 +138,7 @@ def _trace(module: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, li
                     watch.found[id(tensor)].layers.add(name)
 
             stack.callback(part.register_forward_hook(note).remove)
-        own = {id(part) for part in module.modules() if len(part._forward_hooks) + len(part._forward_pre_hooks) == 1}
+        own = {id(part) for part in module.modules() if _hooks(part) == 1}
         stack.enter_context(watch)
         scores = forward()
     return scores, list(_pairs(module, watch, own))
@@ -166,6 +166,11 @@ def _pairs(module: nn.Module, watch: _Watch, unhooked: set[int]) -> Iterator[_Pa
         ):
             name, norm = norms[id(found.norm)]
             yield _Pair(owner, name, norm, frozenset(found.layers))
+
+
+def _hooks(part: nn.Module) -> int:
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+    return sum(map(len, hooks))
 
 
 def _can_go(part: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Which layer to explain: the layers that one forward pass runs, and the last one with feature maps."""
+"""Which layer to explain: the layers that one forward pass runs, and the last one with feature maps or a token grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from fastxai.errors import ArgumentError
+from fastxai.models.layouts import MAPS, POSITIONS_FIRST, Layout
 from fastxai.models.outputs import count_tensors, first_tensor
+from fastxai.models.tokens import Tokens
 
 _LISTED = 6  # candidates named in an error
 
@@ -64,13 +66,17 @@ class Layers:
                 handle.remove()
         return cls(names, runs)
 
-    def automatic(self) -> str:
-        """The last layer with feature maps.
+    def automatic(self, tokens: Callable[[], Tokens]) -> str:
+        """The last layer with feature maps, or with a grid of tokens that the scores see.
 
         That is: the last convolution with more than one position, then the last module to finish after it that ran
         once and kept its height and width (norm, activation, block, stage: whichever encloses or follows it last).
-        Refused where weights go on to work on tokens behind it, as in transformers: their last convolution is the
-        patch embedding at the entrance.
+
+        Where weights go on to work on tokens behind it, as in transformers, whose last convolution is the patch
+        embedding at the entrance: the last module that ran once, gives outputs in known positions, and through whose
+        positions the scores depend on the picture (behind the last attention often only a class token goes on). Linear
+        layers are passed over: they are inner parts of attention (queries, keys and values side by side) or of an MLP.
+        Refused where tokens behind it lie in no known grid. tokens: what is seen of them, asked for only then.
         """
         at = max((i for i, run in enumerate(self._runs) if self._is_conv(run)), default=None)
         if at is None:
@@ -82,12 +88,28 @@ class Layers:
             run = self._runs[i]
             if run.shape[2:] == size and self._may_be_named(run):
                 chosen = i
-        if chosen is None or any(_works_on_tokens(run) for run in self._runs[chosen + 1 :]):
-            raise ArgumentError(f"layer must be named, as this model does not end in feature maps: {self._list()}")
-        return self._runs[chosen].name
+        if chosen is not None and not any(_works_on_tokens(run) for run in self._runs[chosen + 1 :]):
+            return self._runs[chosen].name
+        found = tokens()
+        for run in reversed(self._runs):
+            if isinstance(run.part, nn.Linear):
+                continue
+            if len(run.shape) == 3 and _works_on_tokens(run) and run.name not in found.layouts:
+                break  # they may be what the scores see, but nobody knows where they lie
+            if run.name in found.seen and self._stands_alone(run):
+                return run.name
+        raise ArgumentError(
+            "layer must be named, as this model ends neither in feature maps nor in a grid of tokens: "
+            f"{self._list(found)}"
+        )
 
-    def check(self, name: str) -> str:
-        """`name`, if that layer ran and gave feature maps."""
+    def check(self, name: str, tokens: Callable[[], Tokens]) -> str:
+        """`name`, if that layer ran and gave feature maps, or tokens that lie in a grid."""
+        self.layout(name, tokens)
+        return name
+
+    def layout(self, name: str, tokens: Callable[[], Tokens]) -> Layout:
+        """How the output of a layer is read as maps [B, D, h, w]; `ArgumentError` where it cannot be."""
         if name not in self._names:
             close = difflib.get_close_matches(name, sorted(self._names), n=3)
             hint = f"did you mean {', '.join(close)}? " if close else ""
@@ -95,11 +117,17 @@ class Layers:
         if name not in self._times:
             raise ArgumentError(f"layer must run in the model's forward pass, got {name!r}; {self._list()}")
         shape = next(run.shape for run in reversed(self._runs) if run.name == name)
-        if len(shape) != 4:
+        # In models of maps alone shapes say enough, and they need not run once more.
+        found = tokens() if len(shape) == 3 or (len(shape) == 4 and any(map(_works_on_tokens, self._runs))) else None
+        layout = found.layouts.get(name) if found else None
+        if layout is None and len(shape) == 4:
+            return POSITIONS_FIRST if self.positions_first(name) else MAPS
+        if layout is None:
             raise ArgumentError(
-                f"layer must give feature maps [B, D, h, w], got {name!r}, which gives {list(shape)}; {self._list()}"
+                "layer must give feature maps [B, D, h, w], or tokens [B, T, D] that lie in a grid, "
+                f"got {name!r}, which gives {list(shape)}; {self._list(found)}"
             )
-        return name
+        return layout
 
     def positions_first(self, name: str) -> bool:
         """Whether the layer gives [B, h, w, D], as Swin's do: the shape that weights on the last axis left there."""
@@ -118,20 +146,31 @@ class Layers:
         """Layers with feature maps that ran once, the last to finish first."""
         return [run.name for run in reversed(self._runs) if self._may_be_named(run)]
 
-    def _list(self) -> str:
-        found = sorted(self.candidates()[: 4 * _LISTED], key=lambda name: name.count("."))[:_LISTED]
-        return f"layers with feature maps: {', '.join(found)}" if found else "no layer gives feature maps"
+    def _list(self, tokens: Tokens | None = None) -> str:
+        said = [f"layers with feature maps: {found}" for found in [_few(self.candidates())] if found]
+        if tokens is not None:
+            grids = [run.name for run in reversed(self._runs) if self._stands_alone(run) and run.name in tokens.layouts]
+            said += [f"with a grid of tokens: {found}" for found in [_few(grids)] if found]
+        return "; ".join(said) or "no layer gives feature maps"
 
     def _once(self, run: Run) -> bool:
         return self._times[run.name] == 1
 
-    def _may_be_named(self, run: Run) -> bool:
+    def _stands_alone(self, run: Run) -> bool:
         # Of several tensors it is not known which one goes on to the scores (transformers' backbones return maps and
         # their mean, and only the mean goes on).
-        return run.is_map and run.alone and self._once(run) and not isinstance(run.part, nn.Identity)
+        return run.alone and self._once(run) and not isinstance(run.part, nn.Identity)
+
+    def _may_be_named(self, run: Run) -> bool:
+        return run.is_map and self._stands_alone(run)
 
     def _is_conv(self, run: Run) -> bool:
         return isinstance(run.part, _ConvNd) and run.is_map
+
+
+def _few(names: list[str]) -> str:
+    """The outermost of the last names."""
+    return ", ".join(sorted(names[: 4 * _LISTED], key=lambda name: name.count("."))[:_LISTED])
 
 
 def _mixes_last_axis(part: nn.Module) -> bool:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Model:
     """An image classifier: inputs float [B, C, H, W] -> raw scores [B, classes].
 
-    module: any `nn.Module` that `copy.deepcopy` can copy. It is never changed: work happens on a private copy made
-    when the model is opened, so training it further between two runs is seen by the second one.
+    module: any `nn.Module` that `copy.deepcopy` can copy, but for those of `torch.jit`. It is never changed: work
+    happens on a private copy made when the model is opened, so training it further between two runs is seen by the
+    second one. Hooks on it are part of it. `torch.compile` and (distributed) data-parallel wrappers are taken off.
     preprocess: geometry and normalisation as data. classes: names in the order of the scores.
     output: how scores become probabilities. `softmax`: one of the classes; `sigmoid`: each for itself (a module with
     one output may have two class names: the score z stands for the second, -z for the first); `logits`: the scores
@@ -50,6 +51,11 @@ class Model:
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ArgumentTypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+        if isinstance(_unwrap(module), torch.jit.ScriptModule):
+            raise ArgumentError(
+                "module must be one whose layers can be seen at work, got one of torch.jit.script or trace: "
+                "pass the module that it was made from"
+            )
         if not isinstance(preprocess, Preprocess):
             raise ArgumentTypeError(f"preprocess must be a fastxai.Preprocess, got {type(preprocess).__name__}")
         if not isinstance(name, str) or not name:

@@ -103,6 +103,8 @@ def _may_go(part: nn.Module) -> bool:
         and type(part).forward is not nn.Conv2d.forward
         and not part._forward_hooks
         and not part._forward_pre_hooks
+        and not part._backward_hooks
+        and not part._backward_pre_hooks
         and part.padding_mode == "zeros"
     )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError
+from fastxai.models.layouts import Layout
 from fastxai.models.outputs import first_tensor, with_first_tensor
 from fastxai.models.probes import Recording
 
@@ -18,19 +19,18 @@ class Recorder:
     """Hooks on named layers for the length of a `with` block around one forward pass.
 
     The first layer that runs gives a leaf of the graph: with frozen parameters and an input without gradient there
-    is no graph before it. What goes on through
-    the model is a clone, so an in-place ReLU behind the layer does not write into the recording. A layer that runs
-    more than once is recorded the last time. layers: name -> whether it gives [B, h, w, D] (as Swin's do), which is
-    turned into [B, D, h, w] in the recording.
+    is no graph before it. What goes on through the model is a clone, so an in-place ReLU behind the layer does not
+    write into the recording. A layer that runs more than once is recorded the last time. layers: name -> how the
+    positions lie in its output, which is turned into [B, D, h, w] in the recording.
     """
 
-    def __init__(self, module: nn.Module, layers: Mapping[str, bool]) -> None:
+    def __init__(self, module: nn.Module, layers: Mapping[str, Layout]) -> None:
         parts = dict(module.named_modules())
         for name in layers:
             if name not in parts:
                 raise ArgumentError(f"layer must be a layer of the model, got {name!r}")
         self._parts = {name: parts[name] for name in layers}
-        self._positions_first = dict(layers)
+        self._layouts = dict(layers)
         self._found: dict[str, Tensor] = {}
         self._handles: list[Any] = []
 
@@ -51,9 +51,9 @@ class Recorder:
         for name in self._parts:
             if name not in self._found:
                 raise ArgumentError(f"layer must run in the model's forward pass, got {name!r}, which did not")
-            if self._found[name].ndim != 4:
-                shape = list(self._found[name].shape)
-                raise ArgumentError(f"layer must give feature maps [B, D, h, w], got {name!r}, which gives {shape}")
+            layout, shape = self._layouts[name], list(self._found[name].shape)
+            if not layout.fits(self._found[name]):
+                raise ArgumentError(f"layer must give feature maps {layout.form}, got {name!r}, which gives {shape}")
         if not logits.requires_grad:
             raise _leads_nowhere(next(iter(self._parts)))
 
@@ -65,11 +65,8 @@ class Recorder:
 
     def maps(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Outputs of the layers, or gradients of those, as float32 [P, D, h, w]."""
-        positions_first = self._positions_first.values()
-        return [
-            (tensor.movedim(-1, 1) if moved else tensor).float()
-            for tensor, moved in zip(outputs, positions_first, strict=True)
-        ]
+        layouts = self._layouts.values()
+        return [layout.maps(tensor).float() for layout, tensor in zip(layouts, outputs, strict=True)]
 
     def gradients(self, outputs: Sequence[Tensor], scores: Tensor, scale: float, *, again: bool) -> list[Tensor]:
         """Gradients of one score an input, [P], with respect to what `take` gave; again: the graph is used again.

@@ -28,6 +28,7 @@ from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
 from fastxai.models.injector import Injector, is_bottleneck
 from fastxai.models.layers import Layers
+from fastxai.models.layouts import Layout
 from fastxai.models.outputs import find_logits
 from fastxai.models.padding import take_in_padding
 from fastxai.models.prepare import lower_weights, private_copy
@@ -44,6 +45,7 @@ from fastxai.models.probes import (
     unpack_injections,
 )
 from fastxai.models.record import Recorder, assemble
+from fastxai.models.tokens import Tokens, trace_tokens
 from fastxai.types import Settings
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Session:
         self._uniform: nn.Module | None = None
         self._layers: Layers | None = None
         self._bottlenecks: dict[str, bool] = {}  # by layer, see `is_bottleneck`
+        self._tokens: Tokens | None = None
         self._folded: Folded | None = None
         self._autocast = self.dtype != torch.float32
         self._expand = self._mutates = False
@@ -154,10 +157,10 @@ class Session:
         self, inputs: Tensor, layers: Sequence[str], *, constant: bool = False
     ) -> tuple[Recorder, list[Tensor], Tensor]:
         """A forward pass with what it recorded, and its scores."""
-        module, traced = self._opened(), self._traced()
+        module = self._opened()
         if self._folded is not None:
             self._folded.restore(layers)
-        recorder = Recorder(module, {name: traced.positions_first(name) for name in layers})
+        recorder = Recorder(module, self._layouts(layers))
         with recorder, torch.enable_grad():
             logits = self._run(module, inputs, constant=constant)
         recorder.check(logits)
@@ -175,6 +178,7 @@ class Session:
 
         key = (layers, *inputs.shape)
         if key not in self._stages:
+            self._layouts(layers)  # which looks at the model's numbers: compiled code cannot
             blank = torch.zeros((len(inputs), 1), dtype=torch.int64, device=self.device)
             with self._reported(inputs):
                 forward, backward = compile_stages(predict, inputs, blank)
@@ -209,15 +213,16 @@ class Session:
         )
 
     def cam_layer(self) -> str:
-        """The name of the last layer with feature maps, found from one traced forward pass.
+        """The last layer with feature maps, or in a transformer with a grid of tokens, found from a traced pass.
 
-        `ArgumentError` where there is none, as in transformers; it lists the layers that could be named instead.
+        `ArgumentError` where there is none; it lists the layers that could be named instead.
         """
-        return self._traced().automatic()
+        return self._traced().automatic(self._traced_tokens)
 
     def check_layer(self, name: str) -> str:
-        """`name` if that layer gives feature maps [B, D, h, w] in a forward pass; else `ArgumentError` with others."""
-        return self._traced().check(name)
+        """`name` if that layer gives feature maps or a grid of tokens in a forward pass; else `ArgumentError`, which
+        lists others."""
+        return self._traced().check(name, self._traced_tokens)
 
     def map_shape(self, name: str) -> tuple[int, int, int]:
         """D, h, w of a layer's feature maps, as predictions record them."""
@@ -417,6 +422,19 @@ class Session:
                 self._layers = Layers.trace(module, lambda: self._run(module, self._blank(1)))
         return self._layers
 
+    def _traced_tokens(self) -> Tokens:
+        module = self._opened()
+        if self._tokens is None:
+            leaf = self._blank(2).requires_grad_()
+            with self._reported(leaf):
+                self._tokens = trace_tokens(module, lambda: self._run(module, leaf.clone()))
+        return self._tokens
+
+    def _layouts(self, names: Sequence[str]) -> dict[str, Layout]:
+        """How the outputs of layers are read as maps."""
+        traced = self._traced()
+        return {name: traced.layout(name, self._traced_tokens) for name in names}
+
     def _opened(self) -> nn.Module:
         if self._module is None:
             raise RuntimeError("session is not open: use it as 'with model.open(settings) as session'")
@@ -424,6 +442,7 @@ class Session:
 
     def _forget(self) -> None:
         self._module = self._forward = self._predictor = self._uniform = self._layers = self._folded = None
+        self._tokens = None
         self._differentiate.clear()
         self._stages.clear()
         self._bottlenecks.clear()

@@ -36,6 +36,22 @@ class Net(nn.Module):
         return self.head(self.act(self.last(x)).mean(dim=(2, 3)))
 
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def state(module: nn.Module) -> tuple[object, ...]:
+    """Everything of a module that a session could have changed; gradients and weights by identity and version."""
+    parts = [
+        (name, part.training, *(list(getattr(part, hooks)) for hooks in HOOKS)) for name, part in module.named_modules()
+    ]
+    weights = [
+        (name, id(p), p.data_ptr(), p.dtype, p.stride(), p.requires_grad, p._version, id(p.grad))
+        for name, p in module.named_parameters()
+    ]
+    buffers = [(name, b.data_ptr(), b.dtype, b._version) for name, b in module.named_buffers()]
+    return parts, weights, buffers
+
+
 @pytest.fixture(scope="session")
 def net() -> type[Net]:
     return Net

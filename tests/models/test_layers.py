@@ -47,21 +47,9 @@ def test_the_embedded_models_layer_is_its_last_norm_with_activation(embedded: Mo
         assert session.cam_layer() == "bn2"
 
 
-def test_transformers_are_refused_with_the_layers_that_could_be_named():
-    from torchvision.models import VisionTransformer
-
-    model = Model(VisionTransformer(64, 16, 2, 2, 24, 32), Preprocess((64, 64), 64), device="cpu")
-    with (
-        model.open(Settings()) as session,
-        pytest.raises(ArgumentError, match=r"^layer must be named.*feature maps: conv_proj$"),
-    ):
-        session.cam_layer()
-
-
-def test_swin_is_refused_but_its_stages_can_be_named():
+def test_maps_with_their_positions_first_are_turned():
     with random_model("swin_t").open(Settings()) as session:
-        with pytest.raises(ArgumentError, match=r"^layer must be named.*features\.7"):
-            session.cam_layer()
+        assert session.cam_layer() == "permute"
         inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         names = ("features.7", "permute")  # [1, 2, 2, 768], and the same after a norm as [1, 768, 2, 2]
         found = session.predict(inputs, names).recordings(torch.tensor([[1, 2]]))

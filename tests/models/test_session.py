@@ -13,26 +13,13 @@ from torch import Tensor, nn
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models import InputGradients, Model, Scores
 from fastxai.types import Preprocess, Settings
+from tests.models.conftest import state
 
 Wrap = Callable[..., Model]
 
 
 class Flagged(RuntimeError):
     """Raised by a module on request."""
-
-
-def state(module: nn.Module) -> tuple[object, ...]:
-    """Everything of a module that a session could have changed; gradients and weights by identity and version."""
-    parts = [
-        (name, part.training, len(part._forward_hooks), len(part._backward_hooks))
-        for name, part in module.named_modules()
-    ]
-    weights = [
-        (name, id(p), p.data_ptr(), p.dtype, p.stride(), p.requires_grad, p._version, id(p.grad))
-        for name, p in module.named_parameters()
-    ]
-    buffers = [(name, b.data_ptr(), b.dtype, b._version) for name, b in module.named_buffers()]
-    return parts, weights, buffers
 
 
 def gradients_by_hand(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
