@@ -107,7 +107,7 @@ def test_eigencam_agrees_up_to_the_sign_that_lapack_gave(classifier, photos):
         print(f"{classifier.name}, eigencam, {layer}: differences by sign {differences[0]:.1e}, {differences[1]:.1e}")
         assert max(differences) > 0.1
         # float32 activations from calls of another shape; the package's decomposition is in float32
-        assert min(differences) < 1e-3
+        assert min(differences) < 1e-4
 
 
 class Block(nn.Module):

@@ -18,7 +18,7 @@ import torch
 
 from fastxai import ops
 from fastxai.explainers import Explainer, GradCam, GradientShap, Lime
-from fastxai.explainers.gradcam import displayed
+from fastxai.explainers.cam import displayed
 from fastxai.segments import Grid
 from fastxai.store import RunConfig, ShardWriter, create_run, describe, files
 from fastxai.store.files import Disk
@@ -73,7 +73,7 @@ class Maker:
                 segments[explainer.segments.key] = Segments(labels + 1000 * broken[:, None, None].int(), counts)
             if isinstance(explainer, GradCam):
                 # One by one: interpolation may round a picture by its batch.
-                fields["maps"] = torch.cat([displayed(native[None], SIZE) for native in fields["native"]])
+                fields["maps"] = torch.cat([displayed([native[None]], SIZE) for native in fields["native"]])
             for values in fields.values():
                 if broken.any():
                     values[broken] = -1 if values.dtype == torch.int32 else float("nan")
