@@ -12,7 +12,20 @@ from fastxai._version import __version__
 
 if TYPE_CHECKING:
     from fastxai.errors import ArgumentError, CannotRun
-    from fastxai.explainers import EXPLAINERS, GradCam, GradientShap, Lime
+    from fastxai.explainers import (
+        EXPLAINERS,
+        ExpectedGradients,
+        GradCam,
+        GradientShap,
+        InputXGradient,
+        IntegratedGradients,
+        Lime,
+        Occlusion,
+        Random,
+        Rise,
+        Saliency,
+        SmoothGrad,
+    )
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
@@ -39,7 +52,15 @@ __all__ = [
     "EXPLAINERS",
     "Lime",
     "GradientShap",
+    "ExpectedGradients",
+    "IntegratedGradients",
+    "Saliency",
+    "InputXGradient",
+    "SmoothGrad",
     "GradCam",
+    "Occlusion",
+    "Rise",
+    "Random",
     "Quickshift",
     "Slic",
     "Felzenszwalb",
@@ -52,7 +73,20 @@ __all__ = [
 
 _PLACES = {
     "fastxai.errors": ("ArgumentError", "CannotRun"),
-    "fastxai.explainers": ("EXPLAINERS", "GradCam", "GradientShap", "Lime"),
+    "fastxai.explainers": (
+        "EXPLAINERS",
+        "ExpectedGradients",
+        "GradCam",
+        "GradientShap",
+        "InputXGradient",
+        "IntegratedGradients",
+        "Lime",
+        "Occlusion",
+        "Random",
+        "Rise",
+        "Saliency",
+        "SmoothGrad",
+    ),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),

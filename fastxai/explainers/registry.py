@@ -14,6 +14,14 @@ EXPLAINERS = Registry(
     {
         "lime": "fastxai.explainers.lime:Lime",
         "gradient-shap": "fastxai.explainers.gradient_shap:GradientShap",
+        "expected-gradients": "fastxai.explainers.expected_gradients:ExpectedGradients",
+        "integrated-gradients": "fastxai.explainers.integrated_gradients:IntegratedGradients",
+        "saliency": "fastxai.explainers.saliency:Saliency",
+        "input-x-gradient": "fastxai.explainers.input_x_gradient:InputXGradient",
+        "smoothgrad": "fastxai.explainers.smoothgrad:SmoothGrad",
+        "occlusion": "fastxai.explainers.occlusion:Occlusion",
+        "rise": "fastxai.explainers.rise:Rise",
+        "random": "fastxai.explainers.random_maps:Random",
         "gradcam": "fastxai.explainers.gradcam:GradCam",
     },
 )

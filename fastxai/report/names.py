@@ -9,6 +9,14 @@ _METHODS = {
     "lime": "LIME",
     "kernel-shap": "KernelSHAP",
     "gradient-shap": "GradientSHAP",
+    "expected-gradients": "Expected Gradients",
+    "integrated-gradients": "Integrated Gradients",
+    "saliency": "Saliency",
+    "input-x-gradient": "Input × gradient",
+    "smoothgrad": "SmoothGrad",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+    "random": "Random",
     "gradcam": "Grad-CAM",
 }
 _LONGEST = 50  # characters of a file's name; in UTF-8 at most 200 of the 255 bytes that file systems allow
