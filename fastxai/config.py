@@ -26,9 +26,9 @@ class Config:
     method: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON data, `method` first."""
+        """The configuration as plain JSON data, `method` first: what it was made with, without what follows from it."""
         data: dict[str, Any] = {"method": self.method}
-        for field in dataclasses.fields(self):
+        for field in (field for field in dataclasses.fields(self) if field.init):
             value = getattr(self, field.name)
             if isinstance(value, Config):
                 value = value.to_dict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,10 @@ def bench(
         load = 0.0
     # What cannot be is refused before anything is measured.
     with model.open(Settings(device=str(model.device))) as session:
-        cases = [case.within(session.classes_out) for case in cases]
+        cases = [
+            replace(case.within(session.classes_out), explainer=case.explainer.settle(model.preprocess, ()))
+            for case in cases
+        ]
         for case in cases:
             case.explainer.layers(session)
         classes = session.classes_out

@@ -16,12 +16,12 @@ from fastxai.explainers.base import Batch, Block, Explainer, every_row
 from fastxai.explainers.baselines import Baselines, as_baseline
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.explainers.path_task import PathTask
+from fastxai.explainers.pixel_results import attribution_fields, check_pixel_targets
 from fastxai.explainers.segment_shap_task import DIRECTIONS, TARGETS, SegmentShapTask, products_pay
 from fastxai.models import InputGradients, Reading
 from fastxai.segments import Segmenter, as_segmenter
 from fastxai.types import Field, Preprocess
 
-_PIXEL_TARGETS = 128  # gradients of so many classes take 80 MB a row and a picture at 224x224
 _SEGMENTS = 50  # of a picture, for forecasts: nobody knows before it is there
 
 
@@ -83,11 +83,8 @@ class GradientShap(Explainer):
         return () if self.segments is None else (self.segments,)
 
     def check_targets(self, targets: int) -> None:
-        if self.segments is None and targets > _PIXEL_TARGETS:
-            raise ArgumentError(
-                f"targets must be at most {_PIXEL_TARGETS} for {self.name} with a value for every pixel, "
-                f"got {targets}: set its segments"
-            )
+        if self.segments is None:
+            check_pixel_targets(self.name, targets, instead=": set its segments")
 
     def row_count(self, targets: int) -> Mapping[str, int]:
         scores = 1 if self.delta_rows else 0
@@ -104,13 +101,7 @@ class GradientShap(Explainer):
                 Field("weights", ("target", "segment"), long_name="attribution, summed over the segment"),
                 Field("delta", ("target",), long_name="convergence delta"),
             )
-        found = [
-            Field("maps", ("target", "y", "x"), long_name="attribution, summed over channels"),
-            Field("delta", ("target",), long_name="convergence delta"),
-        ]
-        if self.attributions:
-            found.append(Field("attributions", ("target", "channel", "y", "x"), long_name="attribution"))
-        return tuple(found)
+        return attribution_fields(self.attributions, delta=True)
 
     def begin(self, batch: Batch) -> PathTask:
         return GradientShapTask(self, batch) if self.segments is None else SegmentShapTask(self, batch)
@@ -135,12 +126,13 @@ class GradientShapTask(PathTask):
     """Sums of attributions at every pixel."""
 
     def __init__(self, config: GradientShap, batch: Batch) -> None:
-        super().__init__(config, batch)
+        super().__init__(config, batch, config.samples, config.stdevs)
+        self.keep = config.attributions
         self.sums = torch.zeros(*batch.targets.shape, *batch.inputs.shape[1:], device=batch.inputs.device)
         self.stages = ["gradients", *self.stages]
 
     def block_of(self, stage: str) -> Block:
-        return Block(*every_row(len(self.batch), self.config.samples), InputGradients())
+        return Block(*every_row(len(self.batch), self.samples), InputGradients())
 
     def fold_path(self, block: Block, reading: Reading) -> None:
         assert reading.gradients is not None
@@ -151,15 +143,5 @@ class GradientShapTask(PathTask):
         ops.add_rows_(self.sums, block.image, parts)
 
     def finish(self) -> Mapping[str, Tensor]:
-        attributions = self.sums / self.config.samples
-        if self.fixed_ends:
-            each = Block(*every_row(len(self.batch), 1), InputGradients())
-            pictures, bases, _ = self.paths(each)
-            attributions = KeyedGradientShap.contributions(pictures, bases, attributions)
-        maps = attributions.sum(dim=2)
-        # One sum a map: torch adds up one lone map in another order than the maps of a batch.
-        whole = torch.stack([single.sum() for single in maps.flatten(0, 1)]).reshape(maps.shape[:2])
-        found = {"maps": maps, "delta": self.delta(whole)}
-        if self.config.attributions:
-            found["attributions"] = attributions
-        return found
+        attributions = self.sums / self.samples
+        return self.results(self.along_fixed_paths(attributions) if self.fixed_ends else attributions, self.keep)

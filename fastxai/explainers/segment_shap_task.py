@@ -41,7 +41,7 @@ class SegmentShapTask(PathTask):
     """
 
     def __init__(self, config: GradientShap, batch: Batch) -> None:
-        super().__init__(config, batch)
+        super().__init__(config, batch, config.samples, config.stdevs)
         segments = batch.segments[config.segments.key]
         self.labels, self.counts = segments.labels, segments.counts.tolist()
         images, targets = batch.targets.shape
@@ -59,7 +59,7 @@ class SegmentShapTask(PathTask):
         """The rows of the images that are read in this way, those of one side by side."""
         products = stage == "directions"
         images = [i for i, chosen in enumerate(self.forward) if chosen == products]
-        counts = [self.config.samples * (int(self.parts[i]) if products else self.slices) for i in images]
+        counts = [self.samples * (int(self.parts[i]) if products else self.slices) for i in images]
         image = torch.tensor(images, dtype=torch.int64).repeat_interleave(torch.tensor(counts))
         ordinal = torch.cat([torch.arange(count) for count in counts])
         if products:
@@ -110,7 +110,7 @@ class SegmentShapTask(PathTask):
         weights = torch.full((images, targets, most), float("nan"), device=products.device)
         for i, count in enumerate(self.counts):
             found = products[i] if self.forward[i] else gradients[i]
-            weights[i, :, :count] = found[:targets, :count] / self.config.samples
+            weights[i, :, :count] = found[:targets, :count] / self.samples
         # An image at a time, so that nothing is added in another order than it would be alone.
         whole = torch.stack([weights[i, :, :count].sum(1) for i, count in enumerate(self.counts)])
         maps = {"maps": ops.paint(weights, self.labels)} if shows_maps(targets) else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from fastxai.ops._bits import unpack
 from fastxai.ops._implementations import implementations
 from fastxai.ops.add_rows import add_rows_
+from fastxai.ops.blend_rows import blend_rows
 from fastxai.ops.compose_rows import compose_rows
 from fastxai.ops.normalize import normalize
 from fastxai.ops.overlap import overlap
@@ -25,6 +26,7 @@ from fastxai.ops.weighted_gram import Moments, weighted_gram
 __all__ = [
     "Moments",
     "add_rows_",
+    "blend_rows",
     "compose_rows",
     "implementations",
     "normalize",

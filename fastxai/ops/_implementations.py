@@ -11,6 +11,7 @@ from fastxai.ops._cuda import extra_name
 # op -> form and reason on the CPU, form and reason on an NVIDIA GPU
 _FORMS = {
     "add_rows_": ("torch", "adds in row order", "torch", "adds in row order"),
+    "blend_rows": ("numba", "one pass over the output", "torch", "a few passes over the output"),
     "compose_rows": ("numba", "one pass over the output", "cuda", "one pass over the output"),
     "normalize": ("torch", "runs once an image", "torch", "runs once an image"),
     "overlap": ("torch", "counts of booleans", "torch", "counts of booleans"),

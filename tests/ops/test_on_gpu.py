@@ -210,4 +210,15 @@ def test_normalize(scene, shape):
 def test_add_rows():
     rows, image = normal(37, 3, 19), torch.arange(37) % 5
     wanted = ops.add_rows_(torch.zeros(5, 3, 19), image, rows)
-    assert torch.equal(ops.add_rows_(torch.zeros(5, 3, 19).cuda(), image.cuda(), rows.cuda()).cpu(), wanted)
+    for index in (image.cuda(), image):  # an index on the host is not waited for
+        assert torch.equal(ops.add_rows_(torch.zeros(5, 3, 19).cuda(), index, rows.cuda()).cpu(), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_blend_rows(dtype):
+    pictures, fill, image = normal(2, 3, 19, 23), normal(2, 3), torch.arange(9) % 2
+    masks = normal(9, 19, 23).abs().clamp_max(1.0)
+    wanted = ops.blend_rows(pictures, masks, image, fill, dtype=dtype)
+    for index in (image.cuda(), image):
+        found = ops.blend_rows(pictures.cuda(), masks.cuda(), index, fill.cuda(), dtype=dtype)
+        assert torch.equal(found.cpu(), wanted)

@@ -1,0 +1,47 @@
+"""What hidden parts of a picture show, for methods that hide parts other than superpixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastxai.errors import ArgumentError
+from fastxai.explainers.base import Batch
+from fastxai.ops.normalize import normalize_values
+from fastxai.types import Preprocess
+
+
+def checked_fill(fill: Any) -> Any:
+    """ "black", "mean" (each picture's own mean colour) or a colour as 0..255 per channel."""
+    if fill in ("black", "mean"):
+        return fill
+    form = 'fill must be "black", "mean" or one number from 0 to 255 per channel'
+    if isinstance(fill, str) or not hasattr(fill, "__len__"):
+        raise ArgumentError(f"{form}, got {fill!r}")
+    colour = tuple(float(value) for value in fill)
+    if not all(0 <= value <= 255 for value in colour):
+        raise ArgumentError(f"{form}, got {fill!r}")
+    return colour
+
+
+def check_channels(fill: Any, preprocess: Preprocess) -> None:
+    """Raise `ArgumentError` for a colour that has not one number per channel."""
+    if isinstance(fill, tuple) and len(fill) != preprocess.channels:
+        raise ArgumentError(f"fill must have {preprocess.channels} channels for this model, got {fill}")
+
+
+def colour_of(fill: Any, channels: int) -> tuple[float, ...]:
+    """A fill that is one colour for all pictures, as 0..255 per channel."""
+    return (0.0,) * channels if fill == "black" else fill
+
+
+def fill_inputs(fill: Any, batch: Batch) -> Tensor:
+    """The fill of every image in model-input units: float32 [B, C]."""
+    if fill == "mean":  # a picture at a time, so that nothing depends on the batch
+        return torch.stack([picture.mean(dim=(1, 2)) for picture in batch.inputs])
+    channels = batch.inputs.shape[1]
+    colour = torch.tensor([colour_of(fill, channels)], dtype=torch.float32, device=batch.inputs.device)
+    values = normalize_values(colour, batch.preprocess.mean, batch.preprocess.std, axis=1)
+    return values.expand(len(batch), channels)
