@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastxai import ops, sampling
-from fastxai.errors import ArgumentError
 from fastxai.explainers.base import Batch, Block
+from fastxai.explainers.fills import Fill, fill_values
 from fastxai.models import Probe, Reading
 from fastxai.transfer import on_device
-from fastxai.types import Preprocess, Segments
-
-Fill = str | tuple[float, ...]
+from fastxai.types import Segments
 
 
 class CoalitionTask:
@@ -88,37 +85,3 @@ class CoalitionTask:
 
     def finish(self) -> Mapping[str, Tensor]:
         raise NotImplementedError
-
-
-def fill_values(fill: Fill, pictures: Tensor, segments: Segments, preprocess: Preprocess, given_inputs: bool) -> Tensor:
-    """What hidden segments show, in the pictures' own units: float32 [C], or [B, S, C] for "mean".
-
-    A segment's mean colour of uint8 pictures is cut to whole numbers, as the `lime` package does.
-    """
-    if fill == "mean":
-        return ops.segment_mean(pictures, segments.labels, int(segments.counts.max()), truncate=not given_inputs)
-    colour = (0.0,) * preprocess.channels if fill == "black" else fill
-    values = torch.tensor(colour, dtype=torch.float32, device=pictures.device)
-    if given_inputs:
-        mean, std = torch.tensor([preprocess.mean, preprocess.std], dtype=torch.float32, device=pictures.device)
-        values = (values / 255 - mean) / std
-    return values
-
-
-def fits_channels(fill: Any, preprocess: Preprocess) -> None:
-    """`ArgumentError` where a colour does not have as many channels as the model."""
-    if isinstance(fill, tuple) and len(fill) != preprocess.channels:
-        raise ArgumentError(f"fill must have {preprocess.channels} channels for this model, got {fill}")
-
-
-def check_fill(fill: Any) -> Any:
-    """What hidden segments show: a word, or a colour as a tuple of numbers."""
-    if fill in ("black", "mean"):
-        return fill
-    form = 'fill must be "black", "mean" or one number from 0 to 255 per channel'
-    if isinstance(fill, str) or not hasattr(fill, "__len__"):
-        raise ArgumentError(f"{form}, got {fill!r}")
-    colour = tuple(float(value) for value in fill)
-    if not all(0 <= value <= 255 for value in colour):
-        raise ArgumentError(f"{form}, got {fill!r}")
-    return colour

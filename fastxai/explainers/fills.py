@@ -1,4 +1,4 @@
-"""What hidden parts of a picture show, for methods that hide parts other than superpixels."""
+"""What hidden parts of a picture show."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastxai import ops
 from fastxai.errors import ArgumentError
 from fastxai.explainers.base import Batch
 from fastxai.ops.normalize import normalize_values
-from fastxai.types import Preprocess
+from fastxai.types import Preprocess, Segments
+
+Fill = str | tuple[float, ...]
 
 
 def checked_fill(fill: Any) -> Any:
@@ -45,3 +48,18 @@ def fill_inputs(fill: Any, batch: Batch) -> Tensor:
     colour = torch.tensor([colour_of(fill, channels)], dtype=torch.float32, device=batch.inputs.device)
     values = normalize_values(colour, batch.preprocess.mean, batch.preprocess.std, axis=1)
     return values.expand(len(batch), channels)
+
+
+def fill_values(fill: Fill, pictures: Tensor, segments: Segments, preprocess: Preprocess, given_inputs: bool) -> Tensor:
+    """What hidden segments show, in the pictures' own units: float32 [C], or [B, S, C] for "mean".
+
+    A segment's mean colour of uint8 pictures is cut to whole numbers, as the `lime` package does.
+    """
+    if fill == "mean":
+        return ops.segment_mean(pictures, segments.labels, int(segments.counts.max()), truncate=not given_inputs)
+    colour = (0.0,) * preprocess.channels if fill == "black" else fill
+    values = torch.tensor(colour, dtype=torch.float32, device=pictures.device)
+    if given_inputs:
+        mean, std = torch.tensor([preprocess.mean, preprocess.std], dtype=torch.float32, device=pictures.device)
+        values = (values / 255 - mean) / std
+    return values

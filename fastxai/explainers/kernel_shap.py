@@ -13,7 +13,8 @@ from fastxai import ops, sampling, solve
 from fastxai.config import check_choice
 from fastxai.errors import ArgumentError
 from fastxai.explainers.base import Batch, Explainer, Task, shows_maps
-from fastxai.explainers.coalition_task import CoalitionTask, check_fill, fits_channels
+from fastxai.explainers.coalition_task import CoalitionTask
+from fastxai.explainers.fills import check_channels, checked_fill
 from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
 from fastxai.explainers.smooth_task import SmoothTask
 from fastxai.models import Scores
@@ -57,10 +58,10 @@ class KernelShap(Explainer):
         if self.samples == AUTO and self.surrogate != "smooth":
             raise ArgumentError(f'samples must be a number unless surrogate is "smooth", got {self.samples!r}')
         object.__setattr__(self, "segments", as_segmenter(self.segments))
-        object.__setattr__(self, "fill", check_fill(self.fill))
+        object.__setattr__(self, "fill", checked_fill(self.fill))
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> KernelShap:
-        fits_channels(self.fill, preprocess)
+        check_channels(self.fill, preprocess)
         return replace(self, segments=self.segments.settle(ids, preprocess.size))
 
     def segmenters(self) -> tuple[Segmenter, ...]:

@@ -13,7 +13,7 @@ from fastxai import ops, sampling
 from fastxai.config import check_choice, check_float
 from fastxai.errors import ArgumentError
 from fastxai.explainers.base import Batch, Explainer, Task, every_row
-from fastxai.explainers.coalition_task import check_fill, fill_values, fits_channels
+from fastxai.explainers.fills import check_channels, checked_fill, fill_values
 from fastxai.explainers.lime_task import LimeTask, SmoothLimeTask
 from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
 from fastxai.segments import Quickshift, Segmenter, as_segmenter
@@ -66,10 +66,10 @@ class Lime(Explainer):
             )
         check_choice("explains", self.explains, ("probability", "logit"))
         object.__setattr__(self, "segments", as_segmenter(self.segments))
-        object.__setattr__(self, "fill", check_fill(self.fill))
+        object.__setattr__(self, "fill", checked_fill(self.fill))
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Lime:
-        fits_channels(self.fill, preprocess)
+        check_channels(self.fill, preprocess)
         return replace(self, segments=self.segments.settle(ids, preprocess.size))
 
     def segmenters(self) -> tuple[Segmenter, ...]:
