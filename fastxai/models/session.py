@@ -134,7 +134,8 @@ class Session:
         module = self._opened()
         if not layers:
             ready = self._ready(inputs)  # out here, as for scores
-            with torch.inference_mode(), self._reported(ready):
+            # What goes wrong while code is compiled is put in one line; elsewhere the engine must see memory run out.
+            with torch.inference_mode(), self._reported(ready) if self._predictor else nullcontext():
                 logits = self._run(self._predictor or module, ready)
             return Prediction(logits.clone(), lambda targets: {})  # a clone made out here is a normal tensor
         if "predict" in self.settings.compile:

@@ -70,6 +70,13 @@ def test_the_results_are_those_of_small_chunks(convolutional, noise_pictures, er
     assert found.timings["gradient-shap"].rows == small.timings["gradient-shap"].rows
 
 
+def test_predictions_that_record_nothing_get_smaller_too(convolutional, noise_pictures):
+    pictures = noise_pictures(7)
+    found = fx.explain(tight(convolutional, 4), pictures, METHODS[0], settings=SETTINGS, batch=7)
+    assert not found.failures
+    equal(found, fx.explain(tight(convolutional, 100), pictures, METHODS[0], settings=SMALL, batch=7))
+
+
 def test_memory_that_ends_later_loses_and_repeats_nothing(convolutional, noise_pictures):
     pictures = noise_pictures(7)
     done = []
