@@ -68,7 +68,7 @@ def test_missing_and_empty_sources(capsys: pytest.CaptureFixture[str], tmp_path:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["-e", "limes"], "explainer must be one of gradcam, gradient-shap, lime, got 'limes'"),
+        (["-e", "limes"], "xgradcam, got 'limes'"),
         (["-e", "lime:sampels=5"], "got 'sampels'"),
         (["-e", "lime:samples=-5"], "samples must be"),
         (["-e", "lime:segments=voronoi"], "got 'voronoi'"),
