@@ -137,5 +137,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """By rows, which pass evenly; as expected before the first row."""
-        return self.seconds * (self.rows_total - self.rows) / self.rows if self.rows else self.expected
+        """By rows, which pass evenly; as expected while there are too few of them to tell."""
+        if not self.rows or (50 * self.rows < self.rows_total and self.expected < float("inf")):
+            return max(self.expected - self.seconds, 0.0)
+        return self.seconds * (self.rows_total - self.rows) / self.rows

@@ -15,7 +15,9 @@ from fastxai.types import Settings
 
 def test_run_json_says_everything(make: Any, tmp_path: Path) -> None:
     settings = Settings(
-        precision="bf16", rows={"predict": 16, "scores": 32, "gradients": 4, "directions": 2}, reasons={"rows": "fast"}
+        precision="bf16",
+        rows={"predict": 16, "scores": 32, "gradients": 4, "directions": 2, "injected": 8},
+        reasons={"rows": "fast"},
     )
     written = create_run(tmp_path / "new" / "run", make.config(), settings, "photos/")
     data = json.loads((tmp_path / "new" / "run" / "run.json").read_text())
