@@ -72,17 +72,19 @@ class Rise(Explainer):
 class RiseTask:
     """Scores times grids, added up by the shifts of their masks: sums float32 [B * steps, K, cells, cells].
 
-    Grids are drawn again when their scores are there, so that no mask outlives its chunk.
+    The grids of all rows, a byte a cell, are drawn at once; a mask lives as long as its chunk.
     """
 
     def __init__(self, config: Rise, batch: Batch) -> None:
         self.config, self.batch = config, batch
         height, width = batch.inputs.shape[-2:]
         self.masks = sampling.GridMasks((height, width), config.cells, config.probability, batch.inputs.device)
-        self.keys = sampling.stream_keys(batch.seed, batch.digests, config.method)
         self.fill = fill_inputs(config.fill, batch)
         down, across = self.masks.steps
         images, targets = batch.targets.shape
+        keys = sampling.stream_keys(batch.seed, batch.digests, config.method)
+        grids, self.shifts = self.masks.draws(keys, *every_row(images, config.samples))
+        self.grids = grids.to(torch.uint8)
         self.sums = torch.zeros(images * down * across, targets, config.cells, config.cells, device=batch.inputs.device)
         self._asked = False
 
@@ -93,15 +95,19 @@ class RiseTask:
         return Block(*every_row(len(self.batch), self.config.samples), Scores(self.config.explains))
 
     def inputs(self, block: Block) -> Tensor:
-        masks = self.masks.grow(*self.masks.draws(self.keys, block.image, block.ordinal))
+        rows = self._places(block)
+        masks = self.masks.grow(self.grids[rows].float(), self.shifts[rows])
         return ops.blend_rows(self.batch.inputs, masks, block.image, self.fill, dtype=self.batch.dtype)
 
     def fold(self, block: Block, reading: Reading) -> None:
-        grids, shifts = self.masks.draws(self.keys, block.image, block.ordinal)
-        down, across = self.masks.steps
-        place = (block.image * down + shifts[:, 0]) * across + shifts[:, 1]
-        shown = on_device(grids, self.sums.device).unsqueeze(1)
-        ops.add_rows_(self.sums, place, reading.scores[:, :, None, None] * shown)
+        rows, (down, across) = self._places(block), self.masks.steps
+        bins = (block.image * down + self.shifts[rows, 0]) * across + self.shifts[rows, 1]
+        shown = on_device(self.grids[rows], self.sums.device).unsqueeze(1)
+        ops.add_rows_(self.sums, bins, reading.scores[:, :, None, None] * shown)
+
+    def _places(self, block: Block) -> Tensor:
+        """Where the draws of each row are: int64 [R]."""
+        return block.image * self.config.samples + block.ordinal
 
     def finish(self) -> Mapping[str, Tensor]:
         images, targets = self.batch.targets.shape
