@@ -54,13 +54,13 @@ def report_by_stand_in(kept: Tensor, values: Tensor, functional: Functional) -> 
     flat = signs.new_ones(signs.shape[1])
     few = slice(None, _LEARNED)
     first = _climb(_likelihood(signs[few], values[few], flat), _START, fixed=(3,))
-    weights, _ = _Process.fit(signs[few], values[few], flat, first).report(functional)
-    relevance = weights.abs().mean(0)
+    process = _Process.fit(signs[few], values[few], flat, first)
+    relevance = process.weights(process.parts(functional)[0]).abs().mean(0)
     relevance = relevance / relevance.mean() if relevance.any() else flat
     best = _climb(_likelihood(signs[few], values[few], relevance), (*first[:3], 2), fixed=())
     process = _Process.fit(signs, values, relevance, best)
-    weights, mean = process.report(functional)
-    return Report(weights, process.stderr(functional), mean)
+    parts, means = process.parts(functional)
+    return Report(process.weights(parts), process.stderr(parts, functional), process.mean + process.duals.T @ means)
 
 
 def _likelihood(signs: Tensor, values: Tensor, relevance: Tensor) -> Callable[[_Place], float]:
@@ -123,24 +123,25 @@ class _Process:
         likelihood = -0.5 * float(targets * volume + (rows - 1) * scale.log().sum())
         return cls(signs, linear, steep.tanh(), share, factor, ones, mean, duals, scale, likelihood)
 
-    def _covered(self, functional: Functional) -> tuple[Tensor, Tensor, Tensor]:
-        """The functional of the covariance with each reading [n, S], its mean [n], and its own variance [S]."""
-        unit = self.share * (-self.products.log1p().sum()).exp()
+    def parts(self, functional: Functional) -> tuple[Tensor, Tensor]:
+        """The functional of the covariance with each reading [n, S], and its mean [n]."""
         own = self.products * self.signs
         parts, means = functional.of_products(1 - own, 1 + own)
-        # A sign is 2 z - 1: its report is 2 for its own segment.
-        linear = self.signs * self.linear
-        variance = functional.of_kernel(self.products) * unit + 4 * self.linear
-        return parts * unit + 2 * linear, means * unit + linear.sum(1) * (2 * functional.mean - 1), variance
+        linear = self.signs * self.linear  # a sign is 2 z - 1: its report is 2 for its own segment
+        return parts * self.unit + 2 * linear, means * self.unit + linear.sum(1) * (2 * functional.mean - 1)
 
-    def report(self, functional: Functional) -> tuple[Tensor, Tensor]:
-        """Weights [K, S] and means [K]."""
-        parts, means, _ = self._covered(functional)
-        return self.duals.T @ parts, self.mean + self.duals.T @ means
+    @property
+    def unit(self) -> Tensor:
+        """What makes the products' variance 1 - l."""
+        return self.share * (-self.products.log1p().sum()).exp()
 
-    def stderr(self, functional: Functional) -> Tensor:
+    def weights(self, parts: Tensor) -> Tensor:
+        """[K, S]"""
+        return self.duals.T @ parts
+
+    def stderr(self, parts: Tensor, functional: Functional) -> Tensor:
         """Of the weights, [K, S]."""
-        parts, _, variance = self._covered(functional)
+        variance = functional.of_kernel(self.products) * self.unit + 4 * self.linear
         white = torch.linalg.solve_triangular(self.factor, parts, upper=False)
         left = variance - (white**2).sum(0) + (self.ones @ parts) ** 2 / self.ones.sum()
         inverse = torch.cholesky_inverse(self.factor).diagonal()
