@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fastxai import ops, sampling
 from fastxai.explainers.base import Batch, Block
-from fastxai.explainers.fills import Fill, fill_values
-from fastxai.models import Probe, Reading
+from fastxai.explainers.fills import fill_values
+from fastxai.models import Reading, Scores
 from fastxai.transfer import on_device
-from fastxai.types import Segments
+
+if TYPE_CHECKING:
+    from fastxai.explainers.kernel_shap import KernelShap
+    from fastxai.explainers.lime import Lime
 
 
 class CoalitionTask:
-    """Reads the model on coalitions of every image, round by round; subclasses say in `wanted` how many there are to
-    be, draw them in `draw`, and make numbers of the values in `finish`.
+    """Reads the model on coalitions of every image; subclasses draw them in `draw` and make numbers of the values in
+    `finish`. They come all at once, unless `wanted` asks for them round by round.
 
     have: rows read of each image, n_b. coalitions int32 [B, n, W] packed and values float32 [B, n, K], n the largest
     of them; behind an image's own rows there are zeros and NaN.
     """
 
-    def __init__(self, batch: Batch, segments: Segments, fill: Fill, probe: Probe) -> None:
-        self.batch, self.segments, self.probe = batch, segments, probe
+    def __init__(self, config: Lime | KernelShap, batch: Batch) -> None:
+        segments = batch.segments[config.segments.key]
+        self.batch, self.segments, self.probe = batch, segments, Scores(config.explains)
+        self.samples = config.samples
         self.pictures = batch.inputs if batch.given_inputs else batch.pixels
-        self.fill = fill_values(fill, self.pictures, segments, batch.preprocess, batch.given_inputs)
+        self.fill = fill_values(config.fill, self.pictures, segments, batch.preprocess, batch.given_inputs)
         device, images = batch.pixels.device, len(batch)
         self.have = [0] * images
         self.coalitions = torch.zeros(
@@ -36,7 +42,8 @@ class CoalitionTask:
 
     def wanted(self) -> list[int]:
         """Rows that each image is to have in all; those it has already where it is done."""
-        raise NotImplementedError
+        assert isinstance(self.samples, int)
+        return self.all_of(self.samples)
 
     def all_of(self, samples: int) -> list[int]:
         """So many rows of every image."""

@@ -17,7 +17,6 @@ from fastxai.explainers.coalition_task import CoalitionTask
 from fastxai.explainers.fills import check_channels, checked_fill
 from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
 from fastxai.explainers.smooth_task import SmoothTask
-from fastxai.models import Scores
 from fastxai.segments import Quickshift, Segmenter, as_segmenter
 from fastxai.types import Field, Preprocess
 
@@ -112,13 +111,12 @@ class ShapTask(CoalitionTask):
     """A fixed number of rows, then one constrained regression for all images and targets."""
 
     def __init__(self, config: KernelShap, batch: Batch) -> None:
-        super().__init__(batch, batch.segments[config.segments.key], config.fill, Scores(config.explains))
+        super().__init__(config, batch)
         self.config = config
         self.weights = torch.empty(0)
 
-    def wanted(self) -> list[int]:
-        assert isinstance(self.config.samples, int)
-        return at_most_all(self.segments.counts, self.config.samples)
+    def all_of(self, samples: int) -> list[int]:
+        return at_most_all(self.segments.counts, samples)
 
     def draw(self, images: Sequence[int], samples: int) -> Tensor:
         coalitions, self.weights = self.config.drawn(self.batch, self.segments.counts, images, samples)

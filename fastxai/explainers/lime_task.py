@@ -12,7 +12,6 @@ from fastxai import ops, sampling, solve
 from fastxai.explainers.base import Batch, shows_maps
 from fastxai.explainers.coalition_task import CoalitionTask
 from fastxai.explainers.smooth_task import SmoothTask
-from fastxai.models import Scores
 
 if TYPE_CHECKING:
     from fastxai.explainers.lime import Lime
@@ -22,12 +21,8 @@ class LimeTask(CoalitionTask):
     """A fixed number of rows, then one weighted ridge for all images and targets."""
 
     def __init__(self, config: Lime, batch: Batch) -> None:
-        super().__init__(batch, batch.segments[config.segments.key], config.fill, Scores(config.explains))
+        super().__init__(config, batch)
         self.config = config
-
-    def wanted(self) -> list[int]:
-        assert isinstance(self.config.samples, int)
-        return self.all_of(self.config.samples)
 
     def draw(self, images: Sequence[int], samples: int) -> Tensor:
         return draw(self.config, self.batch, self.segments.counts, images, samples)

@@ -11,7 +11,6 @@ from fastxai import ops, solve
 from fastxai.explainers.base import Batch
 from fastxai.explainers.coalition_task import CoalitionTask
 from fastxai.explainers.rounds import AUTO, next_rows
-from fastxai.models import Scores
 
 if TYPE_CHECKING:
     from fastxai.explainers.kernel_shap import KernelShap
@@ -25,8 +24,8 @@ class SmoothTask(CoalitionTask):
     """
 
     def __init__(self, config: Lime | KernelShap, batch: Batch) -> None:
-        super().__init__(batch, batch.segments[config.segments.key], config.fill, Scores(config.explains))
-        self.samples, self.tolerance, self.most = config.samples, config.tolerance, config.most
+        super().__init__(config, batch)
+        self.tolerance, self.most = config.tolerance, config.most
         self.reports: list[solve.Report | None] = [None] * len(batch)
         self._reported = [0] * len(batch)
 
@@ -40,8 +39,7 @@ class SmoothTask(CoalitionTask):
 
     def wanted(self) -> list[int]:
         if self.samples != AUTO:
-            assert isinstance(self.samples, int)
-            return self.all_of(self.samples)
+            return super().wanted()
         wanted = []
         for image, have in enumerate(self.have):
             report = self.report(image) if have else None
