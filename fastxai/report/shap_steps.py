@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from fastxai.errors import ArgumentError
-from fastxai.explainers import GradientShap
 from fastxai.report import pictures
 from fastxai.report.canvas import Page
 from fastxai.report.cells import Draw, View
@@ -32,10 +31,10 @@ def shap_steps(found: Found, index: int, *, target: int = 0, name: str = "gradie
         ArgumentError: as `panel`, and for another method or baseline.
     """
     check_image(found, index, target)
-    explainer = found[name].explainer
-    if not isinstance(explainer, GradientShap) or explainer.baseline != "black":
+    explainer = found[name].explainer.to_dict()  # as data: the class would load captum, and captum pyplot
+    if explainer["method"] != "gradient-shap" or explainer["baseline"] != "black":
         raise ArgumentError(f"name must be that of a GradientShap with a black baseline, got {name!r}")
-    return draw(_ShapSteps(found, index, target, name, explainer.samples))
+    return draw(_ShapSteps(found, index, target, name, explainer["samples"]))
 
 
 class _ShapSteps(View):

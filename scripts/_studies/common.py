@@ -66,13 +66,13 @@ def progress(done: Any) -> None:
         print(f"\r{done.images}/{done.images_total} images, {done.method or 'begins'}   ", end=end, file=sys.stderr)
 
 
-def guarded(main: Callable[[], int]) -> int:
-    """The exit status of `main`; errors that say what to do are one line, as in the `fastxai` command."""
+def guarded(name: str, main: Callable[[], int]) -> int:
+    """The exit status of the study `name`; errors that say what to do are one line, as in the `fastxai` command."""
     sys.path.insert(0, str(ROOT))
     from fastxai.errors import ArgumentError, CannotRun
 
     try:
         return main()
     except (ArgumentError, CannotRun, OSError) as error:
-        print(f"{Path(sys.argv[0]).stem}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, ArgumentError) else 1
