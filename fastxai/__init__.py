@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastxai._version import __version__
 
 if TYPE_CHECKING:
+    from fastxai.compare import agreement
     from fastxai.errors import ArgumentError, CannotRun
     from fastxai.explainers import (
         EXPLAINERS,
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
         SmoothGrad,
         XGradCam,
     )
+    from fastxai.masks import MaskRule
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
-    from fastxai.results import Found, agreement
+    from fastxai.results import Found
     from fastxai.segments import Felzenszwalb, Grid, Labels, Quickshift, Slic
     from fastxai.store import export_run, open_run, verify
     from fastxai.types import Preprocess, Progress, Settings, Status
@@ -54,6 +56,7 @@ __all__ = [
     "export_run",
     "verify",
     "agreement",
+    "MaskRule",
     "Found",
     "Status",
     "Progress",
@@ -88,6 +91,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "fastxai.compare": ("agreement",),
     "fastxai.errors": ("ArgumentError", "CannotRun"),
     "fastxai.explainers": (
         "EXPLAINERS",
@@ -111,10 +115,11 @@ _PLACES = {
         "SmoothGrad",
         "XGradCam",
     ),
+    "fastxai.masks": ("MaskRule",),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),
-    "fastxai.results": ("Found", "agreement"),
+    "fastxai.results": ("Found",),
     "fastxai.segments": ("Felzenszwalb", "Grid", "Labels", "Quickshift", "Slic"),
     "fastxai.store": ("export_run", "open_run", "verify"),
     "fastxai.types": ("Preprocess", "Progress", "Settings", "Status"),

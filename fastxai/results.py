@@ -5,23 +5,19 @@ Everything is a CPU torch tensor with the images on the first axis; failed image
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from fastxai import masks
 from fastxai.errors import ArgumentError
-from fastxai.measures import Agreement, compare_masks, join_agreements
 from fastxai.types import ExplainedBatch, Preprocess, Settings, Status
 
 if TYPE_CHECKING:
     from fastxai.explainers import Explainer
-
-
-SLICE = 64  # images of a run in memory at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,19 +72,29 @@ class MethodResult:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.data.items())
         return f"<{self.explainer.name}: {shapes}>"
 
-    def mask(self, *, top_segments: int | None = None, top_fraction: float | None = None) -> Tensor:
-        """The map made binary, bool [N, K, H, W] (or [K, H, W] for one image), by one of two rules.
+    @property
+    def on_segments(self) -> bool:
+        """Whether the method gives weights to superpixels."""
+        return self.segments is not None and "weights" in self.data
+
+    def mask(
+        self, *, top_segments: int | None = None, top_fraction: float | None = None, threshold: float | None = None
+    ) -> Tensor:
+        """The map made binary, bool [N, K, H, W] (or [K, H, W] for one image), by one of three rules.
 
         top_segments: the segments with the largest positive weight, at most that many (fewer where fewer are
-        positive). top_fraction: exactly that share of pixels by rank, ties by raster order.
+        positive). top_fraction: exactly that share of pixels by rank, ties by raster order. threshold: the pixels that
+        reach that share of their map's largest value.
         """
-        if (top_segments is None) == (top_fraction is None):
-            raise ArgumentError("mask must be given top_segments or top_fraction, one of them")
+        if sum(rule is not None for rule in (top_segments, top_fraction, threshold)) != 1:
+            raise ArgumentError("mask must be given top_segments, top_fraction or threshold, one of them")
         if top_fraction is not None:
             return masks.top_fraction(self.maps, top_fraction)
-        if self.segments is None or "weights" not in self.data:
+        if threshold is not None:
+            return masks.at_least(self.maps, threshold)
+        if not self.on_segments:
             raise ArgumentError(f"top_segments must be used with a method on superpixels, got {self.explainer.name!r}")
-        assert top_segments is not None
+        assert top_segments is not None and self.segments is not None
         return masks.top_segments(self.weights, self.segments, top_segments)
 
 
@@ -243,55 +249,3 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(parts))
     width = max(part.shape[-1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[-1]), value=float("nan")) for part in parts])
-
-
-class Readable(Protocol):
-    """A run: more images than fit in memory, read a slice at a time."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int, *, methods: Sequence[str] | None = None) -> Found:
-        """Images start..stop as results in hand."""
-
-
-def agreement(
-    source: Found | Readable,
-    first: str,
-    second: str,
-    *,
-    top_segments: int = 10,
-    top_fraction: float = 0.2,
-    target: int = 0,
-) -> Agreement:
-    """IoU and Dice of two methods' masks, per image, mean and bootstrap interval; of results in hand or of a run.
-
-    Methods on superpixels are made binary by their `top_segments` most positive segments, the others by their top
-    share of pixels `top_fraction`. `target` picks one of the K explained classes. Failed images are left out.
-    """
-    if not len(source):
-        raise ArgumentError("agreement must be asked for at least one image, got none")
-    if isinstance(source, Found):
-        parts: Iterable[Found] = [source]
-    else:
-        stops = range(SLICE, len(source) + SLICE, SLICE)
-        parts = (source.read(stop - SLICE, min(stop, len(source)), methods=(first, second)) for stop in stops)
-    return join_agreements([_agreement(part, first, second, top_segments, top_fraction, target) for part in parts])
-
-
-def _agreement(found: Found, first: str, second: str, top_segments: int, top_fraction: float, target: int) -> Agreement:
-    if not 0 <= target < found.targets.shape[1]:
-        raise ArgumentError(f"target must be between 0 and {found.targets.shape[1] - 1}, got {target}")
-    good = (found.status == int(Status.OK)).nonzero().flatten()
-    sides = []
-    notes = [""] * len(good)
-    for name in (first, second):
-        result = found[name]
-        if result.segments is not None and "weights" in result.data:
-            sides.append(result.mask(top_segments=top_segments)[good, target])
-            for place, positive in enumerate(masks.positive_segments(result.weights[good, target]).tolist()):
-                if positive < top_segments:
-                    notes[place] = f"{name}: only {positive} of {top_segments} segments are positive"
-        else:
-            sides.append(result.mask(top_fraction=top_fraction)[good, target])
-    ids = [found.ids[i] for i in good.tolist()]
-    return compare_masks(ids, first, second, sides[0], sides[1], notes=notes)

@@ -14,11 +14,13 @@ from fastxai.images.ids import escape_id, unescape_id
 from fastxai.images.labels import resolve_label
 from fastxai.images.lists import read_list
 from fastxai.images.loader import load_batches
+from fastxai.images.maps import MapFiles
 from fastxai.images.sources import open_source
 
 __all__ = [
     "Entry",
     "Label",
+    "MapFiles",
     "Raw",
     "Source",
     "digest",

@@ -1,4 +1,4 @@
-"""The rules that make a map binary: the most positive superpixels, or the top share of pixels."""
+"""The rules that make a map binary: the most positive superpixels, the top share of pixels, or a threshold."""
 
 from __future__ import annotations
 
@@ -71,3 +71,25 @@ def top_fraction(maps: Tensor, fraction: float) -> Tensor:
     if maps.dim() < 2:
         raise ArgumentError(f"maps must be [..., H, W], got {tuple(maps.shape)}")
     return rank_mask(maps, fraction)
+
+
+def at_least(maps: Tensor, threshold: float) -> Tensor:
+    """The pixels that reach a share of their map's largest value; none where no value is positive.
+
+    Of the map's own maximum, so that one threshold serves maps of any scale; for the displayed maps of the CAM family,
+    which end at 1, it is the plain threshold.
+
+    Args:
+        maps: float [..., H, W]; a map with a NaN has an empty mask.
+        threshold: share of the maximum, above 0 and at most 1.
+
+    Returns:
+        bool [..., H, W].
+    """
+    check_float("threshold", threshold, 0.0, above=True, high=1.0)
+    if maps.dim() < 2:
+        raise ArgumentError(f"maps must be [..., H, W], got {tuple(maps.shape)}")
+    if not maps.numel():
+        return torch.zeros_like(maps, dtype=torch.bool)
+    peak = maps.amax((-2, -1), keepdim=True)
+    return (maps >= threshold * peak) & (peak > 0)

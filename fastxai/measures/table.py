@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _WIDEST = 60  # columns an id may take
 
 
-def align(head: Sequence[str], body: Sequence[Sequence[str]], feet: Sequence[Sequence[str]] = ()) -> str:
+def align(
+    head: Sequence[str],
+    body: Sequence[Sequence[str]],
+    feet: Sequence[Sequence[str]] = (),
+    *,
+    right: Collection[int] = (1, 2),
+) -> str:
     """Lines with a head, a rule, the body, and the feet under a rule of their own; no blanks at the end of a line.
 
-    The first column and a fourth or later one stand left, the numbers between them right.
+    right: the columns that stand right, those of numbers.
     """
     shown = [[shorten(cell) if not column else printable(cell) for column, cell in enumerate(row)] for row in body]
     table = [list(head), *shown, *(list(row) for row in feet)]
     widths = [max(_width(row[column]) for row in table if column < len(row)) for column in range(len(head))]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    lines = [_line(row, widths) for row in table]
+    lines = [_line(row, widths, right) for row in table]
     parts = [lines[:1], lines[1 : 1 + len(shown)], lines[1 + len(shown) :]]
     return f"\n{rule}\n".join("\n".join(part) for part in parts if part)
 
@@ -43,9 +49,9 @@ def _width(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
     cells = []
     for column, (cell, width) in enumerate(zip(row, widths, strict=False)):
         blank = " " * (width - _width(cell))
-        cells.append(blank + cell if column in (1, 2) else cell + blank)
+        cells.append(blank + cell if column in right else cell + blank)
     return "  ".join(cells).rstrip()

@@ -14,9 +14,10 @@ from PIL import Image
 
 from fastxai.config import check_int
 from fastxai.errors import ArgumentError
-from fastxai.report.canvas import DPI, Page
+from fastxai.report.canvas import DPI
 from fastxai.report.cells import View
 from fastxai.report.comparison import Comparison
+from fastxai.report.drawn import check_image, draw
 from fastxai.report.names import file_stem
 from fastxai.results import Found
 from fastxai.types import Status
@@ -45,19 +46,8 @@ def panel(found: Found, index: int, *, target: int = 0, compare: Comparison | No
     Raises:
         ArgumentError: for a wrong index, target or method, a failed image, or results without pixels.
     """
-    check_int("index", index, 0, len(found) - 1)
-    check_int("target", target, 0, found.targets.shape[1] - 1)
-    if found.images is None:
-        raise ArgumentError("results must hold pixels to be drawn, got a run made without them")
-    if int(found.status[index]) != Status.OK:
-        raise ArgumentError(f"index must be that of an explained image, got {index}: {found.errors[index]}")
-    view = View(found, index, target, compare or Comparison())
-    cells = list(view.cells())
-    page = Page([footer for _, footer in cells], (view.pixels.shape[-2], view.pixels.shape[-1]))
-    view.header(page)
-    for number, (draw, _) in enumerate(cells):
-        draw(page, number)
-    return page.figure
+    check_image(found, index, target)
+    return draw(View(found, index, target, compare or Comparison()))
 
 
 def write_panels(

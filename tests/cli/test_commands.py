@@ -86,12 +86,12 @@ def test_agree_prints_a_table_json_and_csv(run: str, capsys: pytest.CaptureFixtu
 def test_agree_is_the_same_in_slices(
     run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastxai import results
+    from fastxai import compare
 
     argv = ["agree", run, "lime", "gradcam"]
     assert main(argv) == 0
     whole = capsys.readouterr().out
-    monkeypatch.setattr(results, "SLICE", 1)
+    monkeypatch.setattr(compare, "SLICE", 1)
     assert main(argv) == 0
     assert capsys.readouterr().out == whole
 

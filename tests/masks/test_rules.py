@@ -8,7 +8,7 @@ import torch
 from lime.lime_image import ImageExplanation
 
 from fastxai.errors import ArgumentError
-from fastxai.masks import positive_segments, top_fraction, top_segments
+from fastxai.masks import at_least, positive_segments, top_fraction, top_segments
 
 NAN = float("nan")
 
@@ -116,3 +116,24 @@ def test_top_fraction_refuses_other_shares(fraction: float) -> None:
 def test_top_fraction_refuses_a_vector() -> None:
     with pytest.raises(ArgumentError, match=r"maps must be \[..., H, W\]"):
         top_fraction(torch.zeros(4), 0.5)
+
+
+def test_at_least_is_a_share_of_each_maps_own_maximum() -> None:
+    maps = torch.tensor([[[4.0, 2.0], [1.9, -3.0]], [[0.04, 0.02], [0.019, -0.03]], [[0.0, -1.0], [-2.0, 0.0]]])
+    mask = at_least(maps, 0.5)
+    assert mask.dtype == torch.bool
+    assert mask.tolist() == [[[True, True], [False, False]]] * 2 + [[[False, False], [False, False]]]
+    assert at_least(maps, 1.0).sum().item() == 2  # of the first two maps their largest value
+    assert not at_least(torch.tensor([[1.0, NAN]]), 0.1).any()
+    assert at_least(torch.zeros(0, 3, 2), 0.5).shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.01, NAN])
+def test_at_least_refuses_other_thresholds(threshold: float) -> None:
+    with pytest.raises(ArgumentError, match="threshold must be a number above 0 and at most 1"):
+        at_least(torch.zeros(2, 2), threshold)
+
+
+def test_at_least_refuses_a_vector() -> None:
+    with pytest.raises(ArgumentError, match=r"maps must be \[..., H, W\]"):
+        at_least(torch.zeros(4), 0.5)

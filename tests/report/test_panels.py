@@ -16,10 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fastxai.compare import agreement
 from fastxai.errors import ArgumentError
 from fastxai.explainers import GradCam, Lime
 from fastxai.report import Comparison, panel, write_panels
-from fastxai.results import Found, MethodResult, agreement
+from fastxai.results import Found, MethodResult
 
 Build = Callable[..., Found]
 HOSTILE = "../../etc/$x^2$\n<b>猫</b>\x1b[2J/a very long folder name/and one more/picture with a name.jpeg"
