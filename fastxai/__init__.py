@@ -35,11 +35,24 @@ if TYPE_CHECKING:
         SmoothGrad,
         XGradCam,
     )
+    from fastxai.faithfulness import (
+        MEASURES,
+        Aopc,
+        Deletion,
+        Faithfulness,
+        Infidelity,
+        Insertion,
+        MuFidelity,
+        Sanity,
+        SensitivityN,
+        Stability,
+    )
     from fastxai.masks import MaskRule
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
     from fastxai.results import Found
+    from fastxai.scoring import read_scores, score, write_scores
     from fastxai.segments import Felzenszwalb, Grid, Labels, Quickshift, Slic
     from fastxai.store import export_run, open_run, verify
     from fastxai.types import Preprocess, Progress, Settings, Status
@@ -57,7 +70,11 @@ __all__ = [
     "verify",
     "agreement",
     "MaskRule",
+    "score",
+    "write_scores",
+    "read_scores",
     "Found",
+    "Faithfulness",
     "Status",
     "Progress",
     "EXPLAINERS",
@@ -80,6 +97,15 @@ __all__ = [
     "Rise",
     "ScoreCam",
     "XGradCam",
+    "MEASURES",
+    "Deletion",
+    "Insertion",
+    "Aopc",
+    "SensitivityN",
+    "MuFidelity",
+    "Infidelity",
+    "Sanity",
+    "Stability",
     "Quickshift",
     "Slic",
     "Felzenszwalb",
@@ -116,10 +142,23 @@ _PLACES = {
         "XGradCam",
     ),
     "fastxai.masks": ("MaskRule",),
+    "fastxai.results": ("Found",),
+    "fastxai.faithfulness": (
+        "MEASURES",
+        "Aopc",
+        "Deletion",
+        "Faithfulness",
+        "Infidelity",
+        "Insertion",
+        "MuFidelity",
+        "Sanity",
+        "SensitivityN",
+        "Stability",
+    ),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),
-    "fastxai.results": ("Found",),
+    "fastxai.scoring": ("read_scores", "score", "write_scores"),
     "fastxai.segments": ("Felzenszwalb", "Grid", "Labels", "Quickshift", "Slic"),
     "fastxai.store": ("export_run", "open_run", "verify"),
     "fastxai.types": ("Preprocess", "Progress", "Settings", "Status"),

@@ -156,16 +156,22 @@ class Engine:
     # -- rows
 
     def _run(self, explainer: Explainer, passed: _Passed, marks: list[_Stage]) -> Mapping[str, Tensor]:
-        done = 0
         layers = self.layers[explainer.name]
         recordings = tuple(passed.recordings[layer] for layer in layers)
         task = explainer.begin(replace(passed.batch, recordings=recordings, layers=layers))
-        while (block := task.rows()) is not None:
-            self._read(explainer.name, task, block, passed.batch.targets)
-            done += len(block)
+        done = self.drive(explainer.name, task, passed.batch.targets)
         found = task.finish()
         marks.append(_Stage(explainer.name, self.transfer.mark(), done))
         return found
+
+    def drive(self, name: str, task: Task, targets: Tensor) -> int:
+        """Read all rows that a task asks for, and say how many they were. Rows that name no targets have those of their
+        image, int64 [B, K]."""
+        done = 0
+        while (block := task.rows()) is not None:
+            self._read(name, task, block, targets)
+            done += len(block)
+        return done
 
     def _read(self, name: str, task: Task, block: Block, targets: Tensor) -> None:
         def read(start: int, stop: int, rows: int) -> None:

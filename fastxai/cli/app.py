@@ -10,11 +10,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from fastxai._version import __version__
-from fastxai.cli import agree, bench, doctor, explain, export, index, info, report, verify, worker
+from fastxai.cli import agree, bench, doctor, explain, export, index, info, report, score, verify, worker
 from fastxai.cli.configfile import read_flags
 from fastxai.errors import ArgumentError, CannotRun
 
-COMMANDS: tuple[ModuleType, ...] = (explain, agree, report, info, verify, index, export, doctor, bench, worker)
+COMMANDS: tuple[ModuleType, ...] = (explain, agree, score, report, info, verify, index, export, doctor, bench, worker)
 
 OK, CANNOT_RUN, WRONG_ARGUMENTS, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 

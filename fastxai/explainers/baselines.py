@@ -98,7 +98,7 @@ def make_baselines(kind: Any, blur: float, batch: Batch, keys: Tensor) -> Baseli
         means = torch.stack([picture.mean(dim=(1, 2), keepdim=True) for picture in batch.inputs])
         return PerImage(means.expand_as(batch.inputs))
     if kind == "blur":
-        return PerImage(torch.stack([_blurred(picture, blur) for picture in batch.inputs]))
+        return PerImage(torch.stack([blurred(picture, blur) for picture in batch.inputs]))
     if kind == "random":
         return Noise(batch, keys)
     pictures = kind.pictures.to(device)
@@ -185,7 +185,7 @@ class Noise:
         return scores.reshape(*index.shape, -1).mean(1)
 
 
-def _blurred(picture: Tensor, sigma: float) -> Tensor:
+def blurred(picture: Tensor, sigma: float) -> Tensor:
     """A Gaussian blur of one picture [C, H, W], by itself so that nothing depends on the batch."""
     from scipy.ndimage import gaussian_filter
 

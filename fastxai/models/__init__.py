@@ -21,6 +21,7 @@ from fastxai.models.probes import (
     pack_directions,
     pack_injections,
 )
+from fastxai.models.randomised import randomised
 from fastxai.models.session import Session
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "load_model",
     "pack_directions",
     "pack_injections",
+    "randomised",
 ]
