@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SmoothGrad,
         XGradCam,
     )
+    from fastxai.images import open_source
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
     from fastxai.pipeline import explain, run
@@ -48,6 +49,7 @@ __all__ = [
     "Model",
     "Preprocess",
     "Settings",
+    "open_source",
     "explain",
     "run",
     "open_run",
@@ -111,6 +113,7 @@ _PLACES = {
         "SmoothGrad",
         "XGradCam",
     ),
+    "fastxai.images": ("open_source",),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),
