@@ -50,7 +50,7 @@ class Plugin:
 
 
 def find_plugins(group: str) -> list[Plugin]:
-    """What the installed packages declare in `group`, by name; nothing is loaded. Unreadable metadata counts as none."""
+    """What the installed packages declare in `group`, by name; nothing is loaded. Garbled metadata declares nothing."""
     found: dict[tuple[str, str], Plugin] = {}
     for distribution in importlib.metadata.distributions():
         try:

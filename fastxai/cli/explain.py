@@ -45,7 +45,12 @@ AUTO = "auto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every flag of the command; `--config` is added by the caller."""
-    parser.add_argument("images", nargs="*", metavar="IMAGES", help="files, folders, globs, .txt/.csv lists, .tar shards, module:DATA_SET")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGES",
+        help="files, folders, globs, .txt/.csv lists, .tar shards, module:DATA_SET",
+    )
     parser.add_argument("--out", metavar="RUN", help="folder of the run (required)")
     parser.add_argument(
         "--dataset-workers", type=int, default=0, metavar="N", help="processes that fetch the items of a data set"

@@ -1,9 +1,9 @@
 """Write a run, or a part of it, in another format, which the ending of --out says.
 
-    fastxai export RUN -o birds.h5         one file that holds everything itself: for sharing, and for viewers
-    fastxai export RUN -o birds.zarr       a Zarr store of named arrays, for xarray and dask
-    fastxai export RUN -o birds.parquet    a table: a row for each image, target and method
-    fastxai export RUN -o birds --format png    a folder with a picture of every map
+fastxai export RUN -o birds.h5         one file that holds everything itself: for sharing, and for viewers
+fastxai export RUN -o birds.zarr       a Zarr store of named arrays, for xarray and dask
+fastxai export RUN -o birds.parquet    a table: a row for each image, target and method
+fastxai export RUN -o birds --format png    a folder with a picture of every map
 """
 
 from __future__ import annotations

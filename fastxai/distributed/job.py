@@ -22,10 +22,10 @@ from fastxai.store import Manifest, Run
 class Job:
     """Everything a process needs to explain images into a run; only paths and options, no pictures and no weights.
 
-    images: paths as `open_source` takes them, or the `package.module:name` of a data set, whose items `loaders` processes
-    fetch. explainers: each as text (`lime:samples=500`) or as `Config.to_dict`
-    gives it. model, weights, device, precision, compile, fold: as for `load_model`. The others are those of
-    `fastxai.run`. Relative paths mean those of the process that does the job.
+    images: paths as `open_source` takes them, or the `package.module:name` of a data set, whose items are fetched by
+    `loaders` processes. explainers: each as text (`lime:samples=500`) or as `Config.to_dict` gives it. model, weights,
+    device, precision, compile, fold: as for `load_model`. The others are those of `fastxai.run`. Relative paths mean
+    those of the process that does the job.
     """
 
     images: tuple[str, ...]

@@ -76,9 +76,7 @@ class Source(Sequence[Entry]):
 
     def only(self, take: Callable[[str], bool]) -> Source:
         """The entries whose ids `take` takes."""
-        return Source(
-            (entry for entry in self.entries if take(entry.id)), normalized=self.normalized, shape=self.shape
-        )
+        return Source((entry for entry in self.entries if take(entry.id)), normalized=self.normalized, shape=self.shape)
 
     def stream(self) -> Iterator[Entry]:
         """The entries in order, for one pass that reads them all."""

@@ -77,7 +77,19 @@ def open_source(
 
 def _is_dataset(images: Any) -> bool:
     """Whether `images` is a map-style data set, and nothing plainer."""
-    plain = (type, str, bytes, os.PathLike, list, tuple, Mapping, torch.Tensor, np.ndarray, Image.Image, IterableDataset)
+    plain = (
+        type,
+        str,
+        bytes,
+        os.PathLike,
+        list,
+        tuple,
+        Mapping,
+        torch.Tensor,
+        np.ndarray,
+        Image.Image,
+        IterableDataset,
+    )
     return hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, plain)
 
 

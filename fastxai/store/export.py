@@ -240,4 +240,3 @@ def _packed(source: h5py.Dataset, offset: tuple[int, ...]) -> bytes | None:
     if mask or fletcher32(packed[:-4]) != int.from_bytes(packed[-4:], "little"):
         return None
     return bytes(packed)
-

@@ -6,7 +6,7 @@ name and size. Beside the columns lie virtual data sets that show a viewer the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +163,9 @@ def _write(file: h5py.File, layout: Layout, shards: Sequence[ShardFile], handles
     pattern = handles.file(int(table.shard[0]))[ENTRY]
     for group in layout.dims:
         if group in entry:
-            _annotate(entry[group], pattern[group])
             there = {name: dims for name, dims in layout.dims[group].items() if name in entry[group]}
             name_dimensions(entry[group], there, put)
+            _annotate(entry[group], pattern[group], there)
     name_plain(file, "position", [entry["shard"], entry["row"]], put)
     name_plain(file, "listed", [listed["name"], listed["size"]], put)
 
@@ -205,12 +205,11 @@ def _write_virtual(
     entry.create_virtual_dataset(spec.path, virtual, fillvalue=0 if dtype.kind == "u" else padding(dtype))
 
 
-def _annotate(group: h5py.Group, pattern: h5py.Group) -> None:
-    """The attributes of a shard's group and data sets."""
+def _annotate(group: h5py.Group, pattern: h5py.Group, names: Iterable[str]) -> None:
+    """The attributes of a shard's group and of the data sets `names` in it."""
     for name, value in pattern.attrs.items():
         group.attrs[name] = value
-    for name in pattern:
-        if name in group:
-            for key, value in pattern[name].attrs.items():
-                if key not in OWN:
-                    group[name].attrs[key] = value
+    for name in names:
+        for key, value in pattern[name].attrs.items():
+            if key not in OWN:
+                group[name].attrs[key] = value

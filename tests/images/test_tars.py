@@ -120,7 +120,8 @@ def test_samples_are_named_up_to_the_first_dot(tmp_path: Path) -> None:
         "__key__": b"",
         "folder.png/": b"",
     }
-    found = {entry.id: label for entry, label in zip(s := open_source(pack(tmp_path / "s.tar", members)), labels(s))}
+    source = open_source(pack(tmp_path / "s.tar", members))
+    found = dict(zip(source.ids, labels(source), strict=True))
     assert found == {
         "s/dir/1.jpg": "7",
         "s/photo.2024.jpg": None,

@@ -24,9 +24,7 @@ def example() -> str:
     return textwrap.dedent(text[text.index("    from tqdm") :])
 
 
-def test_the_example_with_tqdm_runs(
-    convolutional: Model, noise_pictures, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_with_tqdm_runs(convolutional: Model, noise_pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     tqdm = pytest.importorskip("tqdm")
     drawn = io.StringIO()
     bars: list[object] = []

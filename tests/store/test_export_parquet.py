@@ -68,14 +68,14 @@ def test_classes_have_their_names_and_no_label_is_null(make: Any) -> None:
     batch.images.labels[:] = -1
     batch.classes[:, 3:] = -1  # a model of three classes
     batch.probabilities[:, 3:] = math.nan
-    batch.targets[:, 1] = 999  # not among the predictions
+    batch.targets[:, 1] = next(number for number in range(1000) if number not in batch.classes)  # not predicted
     with make.writer(folder, config) as writer:
         writer.append(batch)
     rows = pq.read_table(export_run(folder, make.root / "run.parquet")).to_pylist()
     assert {row["label"] for row in rows} == {None}
     assert {len(row["predictions"]) for row in rows} == {3}
     assert all(row["class_name"] == f"class {row['class']}" for row in rows)
-    assert all((row["probability"] is None) == (row["target"] == 1) for row in rows)
+    assert [row["probability"] is None for row in rows] == [row["target"] == 1 for row in rows], rows
 
 
 def test_parts_of_a_run(make: Any, ids: list[str]) -> None:

@@ -106,7 +106,9 @@ def test_without_zarr_the_extra_is_named(make: Any, ids: list[str], monkeypatch:
 
 def test_the_ending_says_the_format(make: Any, ids: list[str]) -> None:
     folder = make.run(ids[:2])
-    with pytest.raises(ArgumentError, match=r"out must end in .h5, .hdf5, .nxs, .zarr, .parquet, or come with a format"):
+    with pytest.raises(
+        ArgumentError, match=r"out must end in .h5, .hdf5, .nxs, .zarr, .parquet, or come with a format"
+    ):
         export_run(folder, make.root / "run.doc")
     with pytest.raises(ArgumentError, match="format must be one of h5, zarr, parquet, got 'tiff'"):
         export_run(folder, make.root / "run.h5", format="tiff")

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
+
 from fastxai.config import check_float
 from fastxai.explainers import Batch, Explainer
 from fastxai.explainers.base import Done
 from fastxai.models import Model
 from fastxai.models.sources import Options
 from fastxai.types import Field, Preprocess
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
