@@ -95,7 +95,7 @@ def _scan(path: str, file: IO[bytes]) -> Iterator[Member]:
     before = -1
     with tarfile.TarFile(fileobj=_Headers(file), errors="surrogateescape") as tar:  # type: ignore[arg-type]
         while (found := tar.next()) is not None:
-            tar.members.clear()  # they would hold a kilobyte each
+            tar.members.clear()  # type: ignore[attr-defined]  # they would hold a kilobyte each
             if tar.offset <= before or found.size < 0:
                 raise _damaged(path, "its headers lead backwards")
             before = tar.offset

@@ -40,13 +40,13 @@ def write_zarr(selection: Selection, out: Path, progress: Callable[[int, int], N
             files.disk.make_folder(part)
             root = zarr.create_group(part, zarr_format=3, overwrite=False, attributes=_about_run(selection))
             arrays = _create(root, selection)
-            columns = [path for path in arrays if not selection.whole.data_sets[path].chunked_by_image]
+            large = [path for path in arrays if selection.whole.data_sets[path].chunked_by_image]
             for start in range(0, len(selection), _ROWS):
-                for path in columns:
+                for path in (path for path in arrays if path not in large):
                     _copy(selection, path, arrays[path], start, min(start + _ROWS, len(selection)))
             for start in range(0, len(selection), _BLOCK):
                 stop = min(start + _BLOCK, len(selection))
-                for path in arrays.keys() - set(columns):
+                for path in large:
                     rows = arrays[path].shards[0]
                     for first in range(start, stop, rows):
                         _copy(selection, path, arrays[path], first, min(first + rows, stop))
