@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         SensitivityN,
         Stability,
     )
+    from fastxai.images import open_source
     from fastxai.masks import MaskRule
     from fastxai.models import Model, load_model
     from fastxai.overlap import Stopped
@@ -63,6 +64,7 @@ __all__ = [
     "Model",
     "Preprocess",
     "Settings",
+    "open_source",
     "explain",
     "run",
     "open_run",
@@ -155,6 +157,7 @@ _PLACES = {
         "SensitivityN",
         "Stability",
     ),
+    "fastxai.images": ("open_source",),
     "fastxai.models": ("Model", "load_model"),
     "fastxai.overlap": ("Stopped",),
     "fastxai.pipeline": ("explain", "run"),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from fastxai.errors import ArgumentError, ArgumentTypeError
+from fastxai.errors import ArgumentError, ArgumentTypeError, CannotRun
 
 C = TypeVar("C", bound="Config")
 
@@ -41,21 +41,37 @@ class Config:
 class Registry:
     """Names of configurations -> where their class is, imported only when asked for.
 
-    `places` maps a method name to "module:Class".
+    `places` maps a method name to "module:Class". group: of entry points by which other packages add to them; one that
+    has the name of ours is never used.
     """
 
-    def __init__(self, kind: str, places: Mapping[str, str]) -> None:
-        self.kind, self.places = kind, dict(places)
+    def __init__(self, kind: str, places: Mapping[str, str], group: str = "") -> None:
+        self.kind, self.places, self.group = kind, dict(places), group
 
     def names(self) -> list[str]:
-        return sorted(self.places)
+        """All that can be asked for, those of other packages too."""
+        from fastxai.plugins import find_plugins  # decoder processes, which load this module, need no metadata
+
+        others = [plugin.name for plugin in find_plugins(self.group)] if self.group else []
+        return sorted({*self.places, *others})
 
     def find(self, name: str) -> type[Config]:
         """The class called `name`; `ArgumentError` lists the names that exist."""
         if name not in self.places:
-            raise ArgumentError(f"{self.kind} must be one of {', '.join(self.names())}, got {name!r}")
+            return self._find_elsewhere(name)
         module, _, attribute = self.places[name].partition(":")
         found: type[Config] = getattr(importlib.import_module(module), attribute)
+        return found
+
+    def _find_elsewhere(self, name: str) -> type[Config]:
+        from fastxai.plugins import find_plugin
+
+        plugin = find_plugin(self.group, name) if self.group else None
+        if plugin is None:
+            raise ArgumentError(f"{self.kind} must be one of {', '.join(self.names())}, got {name!r}")
+        found = plugin.load()
+        if not (isinstance(found, type) and issubclass(found, Config) and getattr(found, "method", None) == name):
+            raise CannotRun(f"{plugin} cannot be used: {plugin.value} is no configuration whose method is {name!r}")
         return found
 
     def build(self, name: str, options: Mapping[str, Any]) -> Any:

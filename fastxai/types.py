@@ -120,7 +120,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, passed to progress callbacks: images and rows done and in total, seconds so far."""
+    """Where a run stands, passed to progress callbacks: images and rows done and in total, seconds so far.
+
+    `progress=` of `explain` and `run` takes any function of one argument. It is called at the start, after every chunk
+    of a method's rows (with the method's name) and after every batch of images, always in the thread that called
+    `explain` or `run`, which waits for it. What it raises ends the call; shards that are complete stay. For a bar of
+    your own:
+
+        from tqdm import tqdm
+
+        with tqdm(unit="image") as bar:
+            def show(progress):
+                bar.total = progress.images_total  # falls as a resumed run meets what is done
+                bar.set_postfix_str(progress.method, refresh=False)
+                bar.update(progress.images - bar.n)
+
+            found = fx.explain(model, images, fx.GradCam(), progress=show)
+    """
 
     images: int
     images_total: int

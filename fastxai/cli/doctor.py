@@ -1,4 +1,5 @@
-"""What fastxai finds on this machine and will use, and why: device, precision, optional parts, forms of the operations.
+"""What fastxai finds on this machine and will use, and why: device, precision, optional parts, plugins, forms of the
+operations.
 
 With --model, the model is loaded and calibrated as a run would do it, which takes a while.
 """
@@ -15,6 +16,7 @@ import shutil
 from typing import Any
 
 from fastxai._version import __version__
+from fastxai.errors import CannotRun
 
 NAME = "doctor"
 HELP = "what this machine offers and what will be used"
@@ -34,6 +36,8 @@ _PARTS = {
     "transformers": (("transformers",), "hf"),
     "cupy": (("cupy-cuda13x", "cupy-cuda12x", "cupy"), "cuda"),
     "ray": (("ray",), "ray"),
+    "zarr": (("zarr",), "zarr"),
+    "pyarrow": (("pyarrow",), "parquet"),
 }
 
 
@@ -78,11 +82,38 @@ def examine(device: str = "auto") -> dict[str, dict[str, str]]:
         "precision": _precision(place),
         "compiler for torch.compile": _compiler(),
     }
-    return {
+    sections = {
         "machine": machine,
         "parts": {name: _part(name, *how) for name, how in _PARTS.items()},
         f"operations on {place.type}": dict(implementations(place)),
     }
+    plugins = _plugins()
+    return {**sections, "plugins": plugins} if plugins else sections
+
+
+def _plugins() -> dict[str, str]:
+    """What other packages add, and in one line what is wrong with those that cannot be used."""
+    from fastxai.explainers import EXPLAINERS
+    from fastxai.models.load import find_source
+    from fastxai.models.sources import SOURCES
+    from fastxai.plugins import GROUPS, MODELS, find_plugins
+
+    rows = {}
+    for group, kind in GROUPS.items():
+        for plugin in find_plugins(group):
+            taken = plugin.name in (SOURCES if group == MODELS else EXPLAINERS.places)
+            try:
+                found = f"{plugin.package} {plugin.version}"
+                if taken:
+                    found = f"not used: {found} gives it the name of a part of fastxai"
+                elif group == MODELS:
+                    find_source(plugin.name)
+                else:
+                    EXPLAINERS.find(plugin.name)
+            except CannotRun as error:
+                found = f"broken: {error}"
+            rows[f"{kind} {plugin.name}"] = found
+    return rows
 
 
 def _describe(device: Any, asked: str) -> str:

@@ -1,6 +1,8 @@
 """Explain images and keep everything in a run.
 
-IMAGES are files, folders (with all below), globs, or a text or CSV list. A method may be given options:
+IMAGES are files, folders (with all below), globs, a text or CSV list, tar shards in webdataset's layout
+('shards/{000..012}.tar', with labels from .cls and .json members), or a map-style data set as package.module:name.
+A method may be given options:
 
     fastxai explain photos -e 'lime:samples=500,segments=slic(segments=80)' -e gradcam --out runs/photos
 
@@ -43,8 +45,16 @@ AUTO = "auto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every flag of the command; `--config` is added by the caller."""
-    parser.add_argument("images", nargs="*", metavar="IMAGES", help="files, folders, globs, or a .txt/.csv list")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGES",
+        help="files, folders, globs, .txt/.csv lists, .tar shards, module:DATA_SET",
+    )
     parser.add_argument("--out", metavar="RUN", help="folder of the run (required)")
+    parser.add_argument(
+        "--dataset-workers", type=int, default=0, metavar="N", help="processes that fetch the items of a data set"
+    )
 
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -52,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         metavar="SPEC",
         help="embedded (needs no download), embedded:lite1, torchvision:NAME, timm:NAME, hf:NAME, "
-        "package.module:factory (default: %(default)s)",
+        "package.module:factory, or NAME:... of a source that a plugin adds (default: %(default)s)",
     )
     model.add_argument("--weights", metavar="FILE", help="safetensors or a state dict, instead of a download")
     model.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
@@ -136,6 +146,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ArgumentError("IMAGES must name at least one file, folder, glob or list, got none")
     if args.out is None:
         raise ArgumentError("--out must name the folder of the run, for instance --out runs/first")
+    if args.dataset_workers < 0:
+        raise ArgumentError(f"--dataset-workers must be at least 0, got {args.dataset_workers}")
     if args.workers is not None and args.workers < 1:
         raise ArgumentError(f"--workers must be at least 1, got {args.workers}")
     if args.shard is not None and (args.workers is not None or args.ray is not None):
@@ -207,6 +219,7 @@ def _job(args: argparse.Namespace) -> tuple[Job, Share | None]:
         store=args.store,
         resume=args.resume,
         retry_failed=args.retry_failed,
+        loaders=args.dataset_workers,
     )
     return job, share
 

@@ -22,9 +22,10 @@ from fastxai.store import Manifest, Run
 class Job:
     """Everything a process needs to explain images into a run; only paths and options, no pictures and no weights.
 
-    images: paths as `open_source` takes them. explainers: each as text (`lime:samples=500`) or as `Config.to_dict`
-    gives it. model, weights, device, precision, compile, fold: as for `load_model`. The others are those of
-    `fastxai.run`. Relative paths mean those of the process that does the job.
+    images: paths as `open_source` takes them, or the `package.module:name` of a data set, whose items are fetched by
+    `loaders` processes. explainers: each as text (`lime:samples=500`) or as `Config.to_dict` gives it. model, weights,
+    device, precision, compile, fold: as for `load_model`. The others are those of `fastxai.run`. Relative paths mean
+    those of the process that does the job.
     """
 
     images: tuple[str, ...]
@@ -45,6 +46,7 @@ class Job:
     store: str = "full"
     resume: bool = False
     retry_failed: bool = False
+    loaders: int = 0
 
     def to_json(self) -> str:
         """The job in one line of ASCII."""
@@ -61,7 +63,7 @@ class Job:
 
     def open_source(self) -> Source:
         """The pictures, not yet read."""
-        return open_source(list(self.images))
+        return open_source(list(self.images), workers=self.loaders)
 
     def build_explainers(self) -> tuple[Explainer, ...]:
         """The explainers that the job describes."""

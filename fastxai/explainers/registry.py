@@ -8,6 +8,7 @@ from typing import Any
 from fastxai.config import Registry
 from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers.base import Explainer
+from fastxai.plugins import EXPLAINERS as GROUP
 
 EXPLAINERS = Registry(
     "explainer",
@@ -32,6 +33,7 @@ EXPLAINERS = Registry(
         "scorecam": "fastxai.explainers.scorecam:ScoreCam",
         "ablationcam": "fastxai.explainers.ablationcam:AblationCam",
     },
+    GROUP,
 )
 
 

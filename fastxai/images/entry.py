@@ -10,7 +10,7 @@ import abc
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, overload
 
@@ -73,6 +73,14 @@ class Source(Sequence[Entry]):
         if isinstance(index, slice):
             return Source(self.entries[index], normalized=self.normalized, shape=self.shape)
         return self.entries[index]
+
+    def only(self, take: Callable[[str], bool]) -> Source:
+        """The entries whose ids `take` takes."""
+        return Source((entry for entry in self.entries if take(entry.id)), normalized=self.normalized, shape=self.shape)
+
+    def stream(self) -> Iterator[Entry]:
+        """The entries in order, for one pass that reads them all."""
+        return iter(self.entries)
 
     @property
     def ids(self) -> list[str]:

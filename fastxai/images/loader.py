@@ -7,7 +7,7 @@ Pictures in memory stay here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -70,7 +70,7 @@ def load_batches(
 def _batches(source: Source, make: _Maker, batch: int, workers: int, ahead: int) -> Iterator[ImageBatch]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fastxai-images")
     pending: deque[Future[_Row | None]] = deque()
-    entries = iter(source)
+    entries = source.stream()
     rows: list[_Row] = []
     readable = 0
     try:
@@ -92,6 +92,8 @@ def _batches(source: Source, make: _Maker, batch: int, workers: int, ahead: int)
         pool.shutdown(wait=False, cancel_futures=True)
         make.load.close()
         pool.shutdown(wait=True)
+        if isinstance(entries, Generator):
+            entries.close()
 
 
 @dataclass(frozen=True)

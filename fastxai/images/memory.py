@@ -1,13 +1,13 @@
-"""Pictures in memory -> entries: PIL images, arrays, tensors, map-style data sets.
+"""Pictures in memory -> entries: PIL images, arrays, tensors.
 
 Ids are decimal numbers, zero-padded so that they sort: "0".."9", "00".."99". Workers may read at any time, so what
-is given must not be changed during a run; a PIL image or a data set is read by one worker at a time.
+is given must not be changed during a run; a PIL image is read by one worker at a time.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastxai.errors import ArgumentError, ArgumentTypeError, ImageError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.images.entry import Entry, Label, Raw, Source, digest
 
 
@@ -29,39 +29,7 @@ class MemoryEntry(Entry):
     lock: AbstractContextManager[Any]
 
     def read(self) -> Raw:
-        return _raw(self.picture, self.normalized, self.lock)
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetEntry(Entry):
-    """Item `index` of a map-style data set: image, (image, label, ...) or {"image": ..., "label": ...}."""
-
-    dataset: Any
-    index: int
-    normalized: bool
-    lock: AbstractContextManager[Any]
-
-    def read(self) -> Raw:
-        try:
-            with self.lock:  # __getitem__ of most data sets is not made for threads
-                item: Any = self.dataset[self.index]
-        except Exception as error:  # the caller's code: whatever it raises is this image's trouble only
-            raise ImageError(f"data set item cannot be had: {type(error).__name__}: {error}") from error
-        label = None
-        if isinstance(item, Mapping):
-            fields = item
-            item, label = fields.get("image"), fields.get("label")
-        elif isinstance(item, (tuple, list)) and item:
-            item, label = item[0], item[1] if len(item) > 1 else None
-        if isinstance(label, (np.generic, np.ndarray, torch.Tensor)):
-            label = label.item()
-        if not isinstance(label, (int, str)):
-            label = None
-        try:
-            raw = _raw(item, self.normalized, self.lock)
-        except ArgumentError as error:
-            raise ImageError(f"data set item: {error}") from error
-        return Raw(raw.data, raw.digest, self.label if self.label is not None else label)
+        return as_raw(self.picture, self.normalized, self.lock)
 
 
 def open_tensor(images: torch.Tensor, labels: Sequence[Label] | None, normalized: bool) -> Source:
@@ -108,23 +76,15 @@ def open_pictures(images: Sequence[Any], labels: Sequence[Label] | None, normali
     return _memory(images, labels, normalized)
 
 
-def open_dataset(images: Any, labels: Sequence[Label] | None, normalized: bool) -> Source:
-    """A map-style data set; items are fetched when they are needed. Labels that are numbers are class ids."""
-    lock = threading.RLock()
-    names, given = _names(len(images), labels)
-    return Source(
-        (DatasetEntry(id, given[i], images, i, normalized, lock) for i, id in enumerate(names)), normalized=normalized
-    )
-
-
 def _memory(pictures: Sequence[Any], labels: Sequence[Label] | None, normalized: bool) -> Source:
     lock = threading.RLock()  # one PIL image may stand in the list twice, and loading it is not thread-safe
-    names, given = _names(len(pictures), labels)
+    names, given = numbered(len(pictures), labels)
     entries = (MemoryEntry(id, given[i], pictures[i], normalized, lock) for i, id in enumerate(names))
     return Source(entries, normalized=normalized)
 
 
-def _names(count: int, labels: Sequence[Label] | None) -> tuple[list[str], Sequence[Label]]:
+def numbered(count: int, labels: Sequence[Label] | None) -> tuple[list[str], Sequence[Label]]:
+    """An id for each of `count` pictures, and their labels: those given, or none."""
     if count == 0:
         raise ArgumentError("images must hold at least one picture, got none")
     if labels is not None and len(labels) != count:
@@ -133,8 +93,11 @@ def _names(count: int, labels: Sequence[Label] | None) -> tuple[list[str], Seque
     return [f"{i:0{width}d}" for i in range(count)], labels if labels is not None else [None] * count
 
 
-def _raw(picture: Any, normalized: bool, lock: AbstractContextManager[Any]) -> Raw:
-    """Float in [0, 1] becomes uint8 by rounding x * 255; tensors [C, H, W] become arrays [H, W, C]."""
+def as_raw(picture: Any, normalized: bool, lock: AbstractContextManager[Any]) -> Raw:
+    """A picture as it came, with its digest.
+
+    Float in [0, 1] becomes uint8 by rounding x * 255; tensors [C, H, W] become arrays [H, W, C].
+    """
     if isinstance(picture, Image.Image):
         with lock:
             picture.load()

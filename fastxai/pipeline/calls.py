@@ -46,7 +46,7 @@ def explain(
     `normalized` ready model input), or a map-style Dataset. explainers: one or several, of different names. targets:
     "top1", "topK", "all", "label", a class id, or ids [N] or [N, K]. settings: as an earlier run recorded them, or None
     to calibrate. batch: pictures in work together, which bounds memory and changes no result; None for as many as keep
-    chunks of rows full.
+    chunks of rows full. progress: a function that is told how far it is, see `fastxai.Progress`, also for a tqdm bar.
 
     A picture that cannot be read or explained is a row with a status and a reason. Raises `ArgumentError` before any
     work starts, `CannotRun` where the model or the machine fails.

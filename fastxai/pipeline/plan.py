@@ -45,7 +45,7 @@ class Plan:
         check_int("seed", seed, 0, 2**32 - 1)
         found = as_explainers(explainers)
         source = open_source(images, labels=labels, normalized=normalized)
-        ids = [entry.id for entry in source]
+        ids = source.ids
         settled = tuple(explainer.settle(model.preprocess, ids) for explainer in found)
         # One short session finds what only a running model knows, so that a wrong layer or target is refused now.
         with model.open(Settings(device=str(model.device))) as session:
@@ -60,7 +60,7 @@ class Plan:
 
     def only(self, take: Callable[[str], bool]) -> Plan:
         """The plan for the pictures whose ids `take` takes."""
-        return replace(self, source=Source([entry for entry in self.source if take(entry.id)]))
+        return replace(self, source=self.source.only(take))
 
     @property
     def rows(self) -> Mapping[str, int]:

@@ -4,6 +4,7 @@ from fastxai.report.comparison import Comparison
 from fastxai.report.drawn import save
 from fastxai.report.four_panels import four_panels
 from fastxai.report.lime_steps import lime_steps, most_influential
+from fastxai.report.maps import write_maps
 from fastxai.report.panels import panel, write_panels
 from fastxai.report.scatter import scatter
 from fastxai.report.shap_steps import shap_steps
@@ -17,5 +18,6 @@ __all__ = [
     "save",
     "scatter",
     "shap_steps",
+    "write_maps",
     "write_panels",
 ]

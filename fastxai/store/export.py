@@ -1,11 +1,11 @@
-"""A run, or a part of it, as one file for sharing: a shard of all its images that also holds what run.json says.
+"""A run, or a part of it, for other programs: `export_run`, and the HDF5 file that holds everything itself.
 
-Packed chunks travel as they are, so that a run is copied about as fast as its files are read.
+The file is a shard of all images that also holds what run.json says. Packed chunks travel as they are, so that a run
+is copied about as fast as its files are read.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -17,98 +17,83 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fastxai.errors import ArgumentError, CannotRun, SchemaError
+from fastxai.errors import CannotRun, SchemaError
 from fastxai.explainers import Explainer
 from fastxai.store import files
 from fastxai.store.chunks import fletcher32, pack
-from fastxai.store.dataset import TEXT, DataSet, padding
+from fastxai.store.dataset import TEXT, DataSet
 from fastxai.store.exported import RUN
-from fastxai.store.files import PART, finish_file, in_one_line, remove_if_there
-from fastxai.store.handles import Handles, consecutive
-from fastxai.store.layout import Layout
-from fastxai.store.reader import Run, open_run
+from fastxai.store.files import finish_file, in_one_line, remove_if_there
+from fastxai.store.formats import check_new, find_format, part_of
+from fastxai.store.handles import consecutive
+from fastxai.store.reader import open_run
+from fastxai.store.selection import Selection, widen
 from fastxai.store.sink import Sink
-from fastxai.store.table import Table
 from fastxai.store.tree import LIBVER, ShardName, Tree, put_text
 
 _ROWS = 1024  # rows a chunk of the small columns
 _BLOCK = 16 * _ROWS  # rows of these in memory
 _HASHED = 1 << 20  # bytes hashed at a time
 
+OnImages = Callable[[int, int], None]
+
 
 def export_run(
     run: str | Path,
     out: str | Path,
     *,
+    format: str | None = None,
     ids: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     pixels: bool = True,
     explainers: Sequence[Explainer] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnImages | None = None,
 ) -> Path:
-    """Write the run `run` as the one file `out`, which `open_run` reads like a run; returns its path.
+    """Write the run `run` as `out`, a file or folder in another format; returns its path.
 
-    ids, methods: only these, in run order. pixels: False leaves the pictures out. explainers: as for `open_run`.
-    progress: called with images done and images in all. The file is there whole or not at all, and holds everything
-    itself.
+    format: "h5", one file which `open_run` reads like a run; "zarr", a folder of named arrays, maps that a compact run
+    left out rebuilt (needs `fastxai[zarr]`); "parquet", a table of one row per image, target and method without
+    pictures and maps (needs `fastxai[parquet]`); None for what the ending of `out` says. ids, methods: only these, in
+    run order. pixels: False leaves the pictures out. explainers: as for `open_run`. progress: called with images done
+    and images in all. What is written is there whole or not at all, holds everything itself, and takes memory for some
+    images only, however many there are.
 
     Raises `ArgumentError` for ids and methods that are not in the run and for an `out` that is there already,
-    `CannotRun` for a damaged run and a disk that is full.
+    `MissingExtra` for a format whose package is not installed, `CannotRun` for a damaged run and a disk that is full.
     """
     out = Path(out)
+    found = find_format(out, format)
     with open_run(run, explainers=explainers) as opened:
-        _check_out(out, opened.path)
-        positions = _positions(opened, ids)
-        kept = _kept(opened, methods)
-        config = dataclasses.replace(
-            opened.config,
-            explainers=tuple(opened.config.explainers[place] for place in kept),
-            pixels=opened.config.pixels and pixels,
-        )
-        layout = Layout(config, [opened.explainers[place] for place in kept])
-        text = dataclasses.replace(opened.manifest, config=config).to_json()
-        handles = Handles(opened.shards, opened.layout, opened.config.digest)
-        places = Table(opened.table.shard[positions], opened.table.row[positions], opened.generation)
-        copy = _Copy(layout, opened.layout, handles, places)
-        part = out.with_name(f"{out.name}.{os.getpid()}{PART}")
-        with in_one_line(out):
-            try:
-                _write(part, copy, text, opened.chunk_rows(), progress)
-                finish_file(part, out)
-            except BaseException:
-                remove_if_there(part)
-                raise
-            finally:
-                handles.close()
+        check_new(out, opened.path)
+        selection = Selection(opened, ids, methods, pixels)
+        try:
+            if found == "zarr":
+                from fastxai.store.export_zarr import write_zarr
+
+                write_zarr(selection, out, progress)
+            elif found == "parquet":
+                from fastxai.store.export_parquet import write_parquet
+
+                write_parquet(selection, out, progress)
+            else:
+                _write_h5(selection, out, progress)
+        finally:
+            selection.close()
     return out
 
 
-def _check_out(out: Path, run: Path) -> None:
-    if out.exists() or out.is_symlink():
-        raise ArgumentError(f"out must be a new file, got {str(out)!r}, which is there")
-    if not out.parent.is_dir():
-        raise ArgumentError(f"out must lie in a folder that is there, got {str(out)!r}")
-    if out.resolve().is_relative_to(run.resolve()):
-        raise ArgumentError(f"out must lie outside of the run, got {str(out)!r}")
+def _write_h5(selection: Selection, out: Path, progress: OnImages | None) -> None:
+    copy, part = _Copy(selection), part_of(out)
+    with in_one_line(out):
+        try:
+            _write(part, copy, selection.run_json, selection.run.chunk_rows(), progress)
+            finish_file(part, out)
+        except BaseException:
+            remove_if_there(part)
+            raise
 
 
-def _positions(run: Run, ids: Sequence[str] | None) -> NDArray[np.int64]:
-    found = np.arange(len(run)) if ids is None else np.array(sorted(set(run.positions(ids))), dtype=np.int64)
-    if not len(found):
-        raise ArgumentError(f"RUN must hold images to export, got none of {len(run)} in {str(run.path)!r}")
-    return found
-
-
-def _kept(run: Run, methods: Sequence[str] | None) -> list[int]:
-    for name in methods or ():
-        if name not in run.methods:
-            raise ArgumentError(f"methods must be among {', '.join(run.methods) or '(none)'}, got {name!r}")
-    return [place for place, name in enumerate(run.methods) if methods is None or name in methods]
-
-
-def _write(
-    part: Path, copy: _Copy, run_json: str, chunk_rows: Mapping[str, int], progress: Callable[[int, int], None] | None
-) -> None:
+def _write(part: Path, copy: _Copy, run_json: str, chunk_rows: Mapping[str, int], progress: OnImages | None) -> None:
     """The file, complete and synced, under its name for the time being."""
     stream = files.disk.open(part)
     try:
@@ -137,14 +122,13 @@ def _seal(stream: Any) -> None:
 class _Copy:
     """Rows of shards on their way into one file."""
 
-    def __init__(self, layout: Layout, source: Layout, handles: Handles, table: Table) -> None:
-        self._layout, self._handles, self._table = layout, handles, table
-        # Label maps may be called otherwise there: the names depend on which methods are kept.
-        groups = {group: source.segments[key] for key, group in layout.segments.items()}
+    def __init__(self, selection: Selection) -> None:
+        self._layout, self._handles, self._table = selection.layout, selection.handles, selection.table
         self._from: dict[str, DataSet] = {}
-        for path in layout.data_sets:
-            group, _, name = path.partition("/")
-            self._from[path] = source.data_sets[f"{groups.get(group, group)}/{name}"]
+        for path in self._layout.data_sets:
+            source = selection.source(path)
+            assert source is not None  # what is stored is copied as it is
+            self._from[path] = source
 
     def write(
         self,
@@ -152,7 +136,7 @@ class _Copy:
         run_json: str,
         chunk_rows: Mapping[str, int],
         check: Callable[[], None],
-        progress: Callable[[int, int], None] | None,
+        progress: OnImages | None,
     ) -> None:
         """The whole tree. `check` raises what the disk refused, `progress` is called as images are done."""
         rows = len(self._table)
@@ -207,7 +191,7 @@ class _Copy:
         for path, parts in pieces.items():
             target = targets[path]
             shape = target.shape[1:]
-            target[start:stop] = np.concatenate([_widen(part, shape) for part in parts]).astype(target.dtype)
+            target[start:stop] = np.concatenate([widen(part, shape) for part in parts]).astype(target.dtype)
 
     def _copy_rows(self, spec: DataSet, target: h5py.Dataset, start: int, stop: int, check: Callable[[], None]) -> None:
         """Rows that lie one behind the other in one shard, chunk by chunk."""
@@ -221,7 +205,7 @@ class _Copy:
             packed = _packed(source, (int(row[0]), *rest)) if alike else None
             if packed is None:
                 values = self._gather(spec, self._table.shard[place : place + 1], row)
-                packed = pack(_widen(values, target.shape[1:])[0].astype(target.dtype, copy=False))
+                packed = pack(widen(values, target.shape[1:])[0].astype(target.dtype, copy=False))
             target.id.write_direct_chunk((place, *rest), packed)
             check()
 
@@ -256,12 +240,3 @@ def _packed(source: h5py.Dataset, offset: tuple[int, ...]) -> bytes | None:
     if mask or fletcher32(packed[:-4]) != int.from_bytes(packed[-4:], "little"):
         return None
     return bytes(packed)
-
-
-def _widen(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Rows of `shape`, with padding behind what is there."""
-    if values.shape[1:] == shape:
-        return values
-    out = np.full((len(values), *shape), padding(values.dtype), values.dtype)
-    out[(slice(None), *(slice(0, length) for length in values.shape[1:]))] = values
-    return out

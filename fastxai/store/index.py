@@ -6,7 +6,7 @@ name and size. Beside the columns lie virtual data sets that show a viewer the w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from fastxai.store.handles import Handles, consecutive
 from fastxai.store.layout import COLUMNS, Layout
 from fastxai.store.manifest import read_manifest
 from fastxai.store.names import ENTRY, INDEX, SCHEMA, SHARDS, check_schema
+from fastxai.store.scales import OWN, name_dimensions, name_plain
 from fastxai.store.table import Table, scan
 from fastxai.store.tree import LIBVER, put, set_attributes
 
@@ -160,9 +161,13 @@ def _write(file: h5py.File, layout: Layout, shards: Sequence[ShardFile], handles
         if all(shape is not None for shape in found.values()):
             _write_virtual(entry, layout.data_sets[path], shards, found, table)
     pattern = handles.file(int(table.shard[0]))[ENTRY]
-    for group in {path.split("/")[0] for path in layout.data_sets}:
+    for group in layout.dims:
         if group in entry:
-            _annotate(entry[group], pattern[group], len(table))
+            there = {name: dims for name, dims in layout.dims[group].items() if name in entry[group]}
+            name_dimensions(entry[group], there, put)
+            _annotate(entry[group], pattern[group], there)
+    name_plain(file, "position", [entry["shard"], entry["row"]], put)
+    name_plain(file, "listed", [listed["name"], listed["size"]], put)
 
 
 def _collect(
@@ -200,16 +205,11 @@ def _write_virtual(
     entry.create_virtual_dataset(spec.path, virtual, fillvalue=0 if dtype.kind == "u" else padding(dtype))
 
 
-def _annotate(group: h5py.Group, pattern: h5py.Group, images: int) -> None:
-    """The attributes of a shard's group and data sets, and its axes for the length of the run."""
+def _annotate(group: h5py.Group, pattern: h5py.Group, names: Iterable[str]) -> None:
+    """The attributes of a shard's group and of the data sets `names` in it."""
     for name, value in pattern.attrs.items():
         group.attrs[name] = value
-    for name in pattern:
-        if name in group:
-            for key, value in pattern[name].attrs.items():
+    for name in names:
+        for key, value in pattern[name].attrs.items():
+            if key not in OWN:
                 group[name].attrs[key] = value
-    axes = [axis.decode() for axis in pattern.attrs.get("axes", ())]
-    signal = pattern.attrs.get("signal", b"").decode()
-    for axis, length in zip(axes, group[signal].shape if signal in group else (), strict=False):
-        if axis not in group:
-            put(group, axis, np.arange(images if axis == "image" else length, dtype=np.int32))

@@ -84,6 +84,15 @@ class Layout:
         self._add(DataSet(f"{group}/labels", "uint16", ("y", "x"), "superpixel of every pixel, from 0"))
         self._add(DataSet(f"{group}/count", "int32", (), "superpixels of the image"))
 
+    @property
+    def dims(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Dimensions of every data set, `image` first: group -> data set -> names."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for path, spec in self.data_sets.items():
+            group, _, name = path.partition("/")
+            found.setdefault(group, {})[name] = ("image", *spec.dims)
+        return found
+
     def segments_of(self, explainer: Explainer) -> str | None:
         """The group with the label maps of a method, None for a method without superpixels."""
         segmenters = explainer.segmenters()

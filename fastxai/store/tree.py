@@ -21,10 +21,12 @@ from fastxai.store.dataset import DataSet
 from fastxai.store.layout import Layout
 from fastxai.store.manifest import now
 from fastxai.store.names import ENTRY, SCHEMA
+from fastxai.store.scales import name_dimensions, name_plain
 
 # Headers of this format carry checksums of their own; every HDF5 library since 2019 reads it.
 LIBVER = ("v110", "v110")
 _BLOCK = 1 << 26  # bytes by which the file in memory grows: so many that glibc gives them back when they are freed
+Axes = Mapping[str, Mapping[str, tuple[str, ...]]]  # group -> data set -> names of its dimensions
 
 
 @dataclass
@@ -73,7 +75,6 @@ class Tree:
     def __init__(self, layout: Layout, file: h5py.File, name: ShardName, rows: int) -> None:
         self.layout, self.file, self.rows = layout, file, rows
         self.entry = file.create_group(ENTRY)
-        self.axes: dict[tuple[str, int], h5py.Dataset] = {}
         first = layout.explainers[0].name if layout.explainers else "image"
         set_attributes(file, NX_class="NXroot", default=ENTRY, creator=f"fastxai {__version__}")
         set_attributes(
@@ -125,49 +126,43 @@ class Tree:
         return dataset
 
     def annotate(self) -> None:
-        """Make every group of data an NXdata that names all of its axes, where it has something to show."""
+        """Name all dimensions, and make every group of data an NXdata where it has something to show."""
+        axes = {group: name_dimensions(self.entry[group], dims, _put_axis) for group, dims in self.layout.dims.items()}
+        process = self.entry["process"]
+        name_plain(self.file, "line", [self.entry["title"], *(process[name] for name in process)], put)
         set_attributes(self.entry["prediction"], NX_class="NXcollection")
         if "pixels" in self.entry["image"]:
-            self._plot("image", "pixels")
+            self._plot("image", "pixels", axes)
             _annotate_pixels(self.entry["image/pixels"], self.layout.config.preprocess.channels)
         else:
             set_attributes(self.entry["image"], NX_class="NXcollection")
         for group, segmenter in self.layout.segmenters.items():
-            self._plot(group, "labels")
+            self._plot(group, "labels", axes)
             set_attributes(self.entry[group], segmenter=json.dumps(segmenter.to_dict()))
         for explainer in self.layout.explainers:
-            self._annotate_method(explainer)
+            self._annotate_method(explainer, axes)
 
-    def _annotate_method(self, explainer: Explainer) -> None:
+    def _annotate_method(self, explainer: Explainer, axes: Axes) -> None:
         group = self.entry[explainer.name]
         stored = [field for field in explainer.fields() if field.name in group]
         # "maps", or in a compact run what they are rebuilt from.
         shown = next((field for field in stored if len(field.dims) > 1), stored[0])
-        self._plot(explainer.name, shown.name)
+        self._plot(explainer.name, shown.name, axes)
         set_attributes(group, method=explainer.method, configuration=json.dumps(explainer.to_dict()))
         segments = self.layout.segments_of(explainer)
         if segments is not None:
             set_attributes(group, segments=segments)
 
-    def _plot(self, group: str, signal: str) -> None:
-        spec = self.layout.data_sets[f"{group}/{signal}"]
-        axes = ("image", *spec.dims)
-        lengths = self.entry[group][signal].shape
-        for axis, length in zip(axes, lengths, strict=True):
-            if axis not in self.entry[group]:
-                self.entry[group][axis] = self._axis(axis, length)
-        set_attributes(self.entry[group], NX_class="NXdata", signal=signal, axes=axes)
+    def _plot(self, group: str, signal: str, axes: Axes) -> None:
+        set_attributes(self.entry[group], NX_class="NXdata", signal=signal, axes=axes[group][signal])
 
-    def _axis(self, name: str, length: int) -> h5py.Dataset:
-        """Numbers 0, 1, ... along a dimension; one data set that all groups share by hard links."""
-        if (name, length) not in self.axes:
-            where = self.entry.require_group("axes")
-            set_attributes(where, NX_class="NXcollection")
-            dataset = put(where, f"{name}_{length}", np.arange(length, dtype=np.int32))
-            unit = "row of the shard" if name == "image" else "pixel" if name in ("x", "y") else "number"
-            set_attributes(dataset, long_name=f"{name} ({unit})")
-            self.axes[name, length] = dataset
-        return self.axes[name, length]
+
+def _put_axis(group: h5py.Group, name: str, values: NDArray[Any]) -> h5py.Dataset:
+    """Numbers along a dimension, with words for the axis of a plot."""
+    dataset = put(group, name, values)
+    unit = "row of the shard" if name == "image" else "pixel" if name in ("x", "y") else "number"
+    set_attributes(dataset, long_name=f"{name} ({unit})")
+    return dataset
 
 
 def _describe(dataset: h5py.Dataset, spec: DataSet) -> None:

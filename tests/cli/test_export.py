@@ -74,3 +74,22 @@ def test_verify_names_the_file(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert all(line.startswith("shards/part-0-00001.h5: ") for line in lines[:-1])
     assert lines[-1].endswith("problems")
     assert main(["verify", str(run), "--seconds", "0"]) == 2
+
+
+def test_export_to_other_formats(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zarr = pytest.importorskip("zarr")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = fx.open_run(run).read()
+    for name, *flags in (("a.zarr",), ("a.parquet",), ("pictures", "--format", "png")):
+        assert main(["export", str(run), "-o", str(tmp_path / name), *flags]) == 0
+        line = capsys.readouterr().out
+        assert line.startswith(f"export: {tmp_path / name} (")
+        assert "(0 " not in line
+    maps = zarr.open_group(tmp_path / "a.zarr", mode="r")["lime/maps"][:]
+    assert torch.equal(torch.from_numpy(maps), found["lime"].maps)
+    assert parquet.read_table(tmp_path / "a.parquet").num_rows == 5 * 2
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 5 * 2
+    assert main(["export", str(run), "-o", str(tmp_path / "b"), "--format", "png", "--ids", "nobody"]) == 2
+    assert "got 'nobody'" in capsys.readouterr().err
+    assert main(["export", str(run), "-o", str(tmp_path / "b.doc")]) == 2
+    assert "out must end in .h5" in capsys.readouterr().err

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-
 from torch import nn
 
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.model import Model
 from fastxai.models.sources import FORMS, Options
 from fastxai.models.weights import load_weights, read_weights
+from fastxai.plugins import import_object, in_one_line, is_object
 from fastxai.types import Preprocess
 
 
@@ -21,23 +18,17 @@ def load(spec: str, options: Options) -> Model:
     The current folder is importable, as with `python -m`. Device, precision and compile of `load_model` take effect;
     those of a `Model` that the factory made stay where they were left "auto".
     """
-    place, _, name = spec.partition(":")
-    if not all(part.isidentifier() for part in [*place.split("."), *name.split(".")]):
+    if not is_object(spec):
         raise ArgumentError(f"model must be {FORMS}, got {spec!r}")
     if options.random:
         raise ArgumentError("weights must be a file or None with package.module:factory, got 'random'")
-    found = _import(place, spec)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ArgumentError(f"model must name a function of {place}, got {spec!r}")
-        found = getattr(found, part)
+    found = import_object(spec, "model", FORMS, "a function")
     if not callable(found):
         raise ArgumentError(f"model must name a function, got {spec!r}, which is a {type(found).__name__}")
     try:
         made = found()
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CannotRun(f"{spec} failed: {type(error).__name__}: {reason}") from error
+        raise CannotRun(f"{spec} failed: {in_one_line(error)}") from error
     if isinstance(made, Model):
         model = _adjusted(made, options)
     elif isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
@@ -50,21 +41,6 @@ def load(spec: str, options: Options) -> Model:
     if options.file is not None:
         load_weights(model.module, read_weights(options.file), options.file)
     return model
-
-
-def _import(place: str, spec: str) -> object:
-    added = os.getcwd()
-    sys.path.insert(0, added)
-    try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
-            raise ArgumentError(f"model must be {FORMS}, got {spec!r}: there is no module {error.name}") from error
-        raise CannotRun(f"{place} cannot be imported: {error}") from error
-    except Exception as error:
-        raise CannotRun(f"{place} cannot be imported: {type(error).__name__}: {error}"[:400]) from error
-    finally:
-        sys.path.remove(added)
 
 
 def _adjusted(made: Model, options: Options) -> Model:
