@@ -21,7 +21,7 @@ class Blocks:
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __exit__
         self._names: list[str] = []
         self._starts = [0]
         self._markup = [0]

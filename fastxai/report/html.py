@@ -259,7 +259,7 @@ def _images(run: Run) -> Iterator[tuple[int, Found, int]]:
 
 
 def _level(run: Run, options: ReportOptions) -> Level:
-    """The finest level at which all images are expected to fit, judged by some of them; the coarsest where none does."""
+    """The finest level at which all images should fit, judged by some of them; the coarsest where none does."""
     good = (run.status == int(Status.OK)).nonzero().flatten().tolist()
     if not good:
         return LEVELS[-1]

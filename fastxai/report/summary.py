@@ -88,9 +88,7 @@ def summarise_run(
         "confidence": _number(float(np.nanmean(tally.confidence)) if tally.confidence else math.nan, 2),
         "iou_mean": _number(_mean(iou), 3),
         "labelled": _right(tally),
-        "rules": [
-            (label, options.compare.rule(template[name])) for label, name in zip(labels, template, strict=True)
-        ],
+        "rules": [(label, options.compare.rule(template[name])) for label, name in zip(labels, template, strict=True)],
         "iou_matrix": _matrix(labels, tally.pairs, iou, "IoU", intervals=True),
         "correlation_matrix": _matrix(labels, tally.pairs, correlation, "rank correlation", intervals=False),
         "classes": _classes(tally, template),

@@ -174,7 +174,7 @@ def stored() -> Callable[..., Run]:
 
 
 HOSTILE_IDS = (
-    '<script>window.hacked = 1</script>.png',
+    "<script>window.hacked = 1</script>.png",
     '"><img src=x onerror="window.hacked = 2">.png',
     "</script><script>window.hacked = 3</script>",
     "line\nbreak\x1b[31m.png",

@@ -83,7 +83,10 @@ def pixels(tab: Tab, name: str = "last") -> int:
     found: int = tab.evaluate(
         """(name) => {
             const canvas = $("#canvas");
-            const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            const made = new OffscreenCanvas(canvas.width, canvas.height);
+            const copy = made.getContext("2d", { willReadFrequently: true });
+            copy.drawImage(canvas, 0, 0);
+            const data = copy.getImageData(0, 0, canvas.width, canvas.height).data;
             (window.pictures ??= {})[name] = data;
             return data.reduce((sum, value) => (Math.imul(sum, 31) + value) | 0, 7);
         }""",
@@ -201,7 +204,9 @@ def test_weights_are_told_under_the_pointer_and_in_a_list(tab: Tab, varied: Foun
         label = int(segments[0, y, x])
         said = tab.locator("#tip").inner_text().split(" · ")
         assert said[0] == f"superpixel {label}"
-        assert float(said[1].removeprefix("weight ").replace("−", "-")) == pytest.approx(float(weights[label]), rel=6e-3)
+        assert float(said[1].removeprefix("weight ").replace("−", "-")) == pytest.approx(
+            float(weights[label]), rel=6e-3
+        )
     order = weights[: int(segments[0].max()) + 1].abs().argsort(descending=True)[:10]
     listed = [int(text.splitlines()[0].removeprefix("#")) for text in tab.locator("#weights li").all_inner_texts()]
     assert listed == order.tolist()

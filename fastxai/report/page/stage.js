@@ -141,15 +141,21 @@ const stage = {
     return this.image ? this.image.labels[this.map?.labels ?? 0] : undefined;
   },
 
-  // The colours over the picture, made once a method.
+  // The map over the pale picture, made once a method; null where there is none.
   layer() {
     const kept = (this.image.layers ??= new Map());
     const key = this.method === AGREEMENT ? `pair ${filters.first} ${filters.second}` : this.method;
-    if (!kept.has(key)) kept.set(key, this.makeLayer());
+    if (!kept.has(key)) {
+      const colors = this.colors();
+      const { width, height, grey } = this.image;
+      const made = colors && context(width, height);
+      if (made) [grey, colors].forEach((source) => made.draw(source));
+      kept.set(key, made && made.canvas);
+    }
     return kept.get(key);
   },
 
-  makeLayer() {
+  colors() {
     if (this.method !== AGREEMENT) return this.map ? colored(this.map, INDEX.methods[this.method].kind) : null;
     const [first, second] = [this.image.masks[filters.first], this.image.masks[filters.second]];
     return first && second ? agreementOf(first, second) : null;
@@ -175,10 +181,7 @@ const stage = {
     };
     paint(this.image.picture || this.image.grey, 1);
     const layer = this.overlay ? this.layer() : null;
-    if (layer) {
-      paint(this.image.grey, this.opacity);
-      paint(layer, this.opacity);
-    }
+    if (layer) paint(layer, this.opacity);
     this.drawLines(pen, canvas, ratio);
   },
 

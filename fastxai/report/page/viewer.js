@@ -25,7 +25,7 @@ const viewer = {
     const unpacked = detail ? await unpack(detail) : await this.plain(image);
     if (this.image !== image) return; // another one was asked for meanwhile
     stage.image = unpacked;
-    stage.marked = null;
+    this.leave();
     $("#left-out").hidden = Boolean(detail);
     this.fill(detail);
     this.show();
@@ -53,6 +53,7 @@ const viewer = {
     if (method === AGREEMENT ? !PAIRS : !INDEX.methods[method]) return;
     stage.method = method;
     stage.overlay = true;
+    this.leave();
     this.show();
   },
 
@@ -109,8 +110,7 @@ const viewer = {
         const layer = stage.layer();
         const canvas = element("canvas", { width, height, "aria-hidden": "true" });
         const pen = canvas.getContext("2d");
-        pen.drawImage(grey, 0, 0);
-        if (layer) pen.drawImage(layer, 0, 0, width, height);
+        pen.drawImage(layer || grey, 0, 0);
         const key = number === AGREEMENT ? "a" : number < 9 ? String(number + 1) : "";
         const title = (layer ? label : `${label}: no map`) + (key ? ` (${key})` : "");
         const button = element("button", { type: "button", className: "map", role: "radio", title }, canvas, element("span", {}, label));
