@@ -5,19 +5,24 @@ Everything is a CPU torch tensor with the images on the first axis; failed image
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from fastxai import masks
 from fastxai.errors import ArgumentError
+from fastxai.measures.table import align, printable
 from fastxai.types import ExplainedBatch, Preprocess, Settings, Status
 
 if TYPE_CHECKING:
     from fastxai.explainers import Explainer
+
+
+PRINTED = 20  # images that `print` lists
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,6 +175,41 @@ class Found:
     def __repr__(self) -> str:
         failed = len(self.failures)
         return f"<Found: {len(self)} images ({failed} failed), methods {', '.join(self.methods)}>"
+
+    def __str__(self) -> str:
+        head, body, note = self._overview()
+        return "\n\n".join(filter(None, [repr(self), align(head, body), note]))
+
+    def __rich__(self) -> Any:
+        """The table of `print`, for a terminal that rich writes to; rich asks for it."""
+        from rich.table import Table
+        from rich.text import Text
+
+        head, body, note = self._overview()
+        table = Table(title=Text(repr(self)), caption=Text(note), title_justify="left", caption_justify="left")
+        for column in head:
+            table.add_column(column, justify="right" if column in ("probability", "class") else "left")
+        for row in body:
+            table.add_row(*(Text(printable(cell)) for cell in row))  # never read as markup
+        return table
+
+    def _repr_html_(self) -> str:
+        """The table and the first panels, for notebooks."""
+        # drawing stands above results and loads matplotlib: it is looked up when it is asked for
+        html: str = importlib.import_module("fastxai.report.notebook").found_html(self)
+        return html
+
+    def _overview(self) -> tuple[list[str], list[list[str]], str]:
+        """Head and rows of the table that shows the first images, and a line below it."""
+        body = []
+        for place in range(min(len(self), PRINTED)):
+            best, share = int(self.predictions[place, 0]), float(self.probabilities[place, 0])
+            if self.status[place]:
+                body.append([self.ids[place], "", "", printable(f"failed: {self.errors[place]}")])
+            else:
+                body.append([self.ids[place], f"{share:.3f}", str(best), printable(self.class_name(best))])
+        more = len(self) - len(body)
+        return ["image", "probability", "class", "prediction"], body, f"and {more} more" if more else ""
 
     @property
     def failures(self) -> dict[str, str]:

@@ -71,6 +71,8 @@ def test_wheel_carries_the_kernels_inside_the_package(wheel: Path) -> None:
     assert "fastxai/py.typed" in names
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "fastxai").rglob("*.py")}
     assert modules <= set(names)
+    page = {f"fastxai/report/page/{p.name}" for p in (PROJECT / "fastxai" / "report" / "page").iterdir()}
+    assert len(page) > 5 and page <= set(names)  # template, style and scripts of the HTML report
 
 
 def test_wheel_says_what_it_is(wheel: Path) -> None:

@@ -73,6 +73,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def count(number: int, word: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 3.2 s, 4 min 05 s, 3 h 10 min."""
     if seconds == float("inf"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import importlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,8 @@ from fastxai.store.method_reader import MethodReader
 from fastxai.store.schema import RunConfig, settings_to_dict
 from fastxai.store.table import Table, scan
 from fastxai.types import Status
+
+_SHOWN = 10  # images that a notebook lists
 
 # What a run holds as small types, as the types of results in hand.
 _WIDE = {"image/label": torch.int64, "prediction/targets": torch.int64}
@@ -116,6 +120,13 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {str(self.path)!r}: {len(self)} images, methods {', '.join(self.methods)}>"
+
+    def _repr_html_(self) -> str:
+        """The first images as notebooks show results in hand."""
+        if not len(self):
+            return html.escape(repr(self))
+        shown: str = importlib.import_module("fastxai.report.notebook").found_html(self.read(0, _SHOWN), len(self))
+        return shown
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self._given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +111,47 @@ def test_agree_refuses(run: str, argv: list[str], message: str, capsys: pytest.C
     assert message in capsys.readouterr().err
 
 
-def test_report_writes_a_panel_an_image(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", run, "--out", str(tmp_path / "panels")]) == 0
-    panels = sorted((tmp_path / "panels").glob("*.png"))
-    assert len(panels) == 2
-    for panel in panels:
-        with Image.open(panel) as image:
-            assert image.width > 500
-    assert str(tmp_path / "panels") in capsys.readouterr().out
+def test_report_writes_a_page_and_figures(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", run, "--figures", str(tmp_path / "figures")]) == 0
+    page = Path(run) / "report.html"
+    said = capsys.readouterr().out
+    assert f"report: {page} (" in said
+    assert "2 images)" in said
+    assert f"figures: 4 files in {tmp_path / 'figures'}" in said
+    assert "espresso" in page.read_text(encoding="utf-8")
+    panels = sorted((tmp_path / "figures").iterdir())
+    assert [path.suffix for path in panels] == [".pdf", ".png", ".pdf", ".png"]
+    with Image.open(panels[1]) as image:
+        assert image.width == 3600
+
+
+def test_report_says_what_was_left_out(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "x.html")
+    assert main(["report", run, "-o", out]) == 0
+    text = Path(out).read_text(encoding="utf-8")
+    without = re.sub(r'<script type="application/json" id="image-\d+">.*?</script>\n', "", text)
+    limit = len(without.encode()) + 2_000
+    capsys.readouterr()
+    assert main(["report", run, "-o", out, "--max-size", str(limit), "--pair", "gradcam", "lime"]) == 0
+    assert "left out for the size: maps of 2 of 2 images" in capsys.readouterr().out
+    assert Path(out).stat().st_size <= limit
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--max-size", "much"], "must be a size such as 200MB, got 'much'"),
+        (["--max-size", "1.5kB"], "max_size must be at least"),
+        (["--pair", "lime", "shap"], "method must be one of lime, gradcam, got 'shap'"),
+        (["--target", "1"], "target must be between 0 and 0, got 1"),
+    ],
+)
+def test_report_refuses(
+    run: str, flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", run, "-o", str(tmp_path / "x.html"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_info(run: str, capsys: pytest.CaptureFixture[str]) -> None:

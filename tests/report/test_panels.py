@@ -204,3 +204,20 @@ def test_pyplot_is_never_loaded() -> None:
     """pyplot holds figures for ever and picks a window system: a library must not touch it."""
     code = "import sys, fastxai.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_panels_for_papers_are_fine_and_their_text_stays_text(build: Build, tmp_path: Path) -> None:
+    found = build(ids=["owl 1.png"], size=(64, 64))
+    paths = write_panels(found, tmp_path, formats=("png", "pdf"), dpi=300)
+    assert [path.name for path in paths] == ["0000-owl-1.png", "0000-owl-1.pdf"]
+    with Image.open(paths[0]) as picture:
+        assert picture.width == 3600
+        assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    pdf = paths[1].read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf  # TrueType, whole
+    assert b"/Subtype /Type3" not in pdf
+    again = write_panels(found, tmp_path / "again", formats=("pdf",), dpi=300)
+    assert again[0].read_bytes() == pdf
+    with pytest.raises(ArgumentError, match="formats must be one of png, pdf, got 'svg'"):
+        write_panels(found, tmp_path / "none", formats=("svg",))
