@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,9 +51,7 @@ class Curve(RowMeasure):
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Curve:
         check_channels(self.fill, preprocess)
-        if self.segments is not None:
-            self.segments.settle(ids, preprocess.size)
-        return self
+        return self if self.segments is None else replace(self, segments=self.segments.settle(ids, preprocess.size))
 
     def segmenters(self) -> tuple[Segmenter, ...]:
         return () if self.segments is None else (self.segments,)

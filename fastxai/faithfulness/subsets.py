@@ -4,7 +4,7 @@ the score. The rows do not depend on the maps, so all methods and targets share 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -55,9 +55,7 @@ class Subsets(RowMeasure):
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Subsets:
         check_channels(self.fill, preprocess)
-        if self.segments is not None:
-            self.segments.settle(ids, preprocess.size)
-        return self
+        return self if self.segments is None else replace(self, segments=self.segments.settle(ids, preprocess.size))
 
     def segmenters(self) -> tuple[Segmenter, ...]:
         return () if self.segments is None else (self.segments,)
