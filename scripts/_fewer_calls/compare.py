@@ -34,7 +34,7 @@ def picture(file: Path, seeds: int, auto_seeds: int) -> dict[str, Any]:
         "segments": read.segments,
         "lime": lime,
         "kernel-shap": shap,
-        "auto": _auto(read, auto_seeds, lime["smooth"]),
+        "auto": _auto(read, auto_seeds, lime["smooth, paired"]),
     }
 
 
@@ -45,7 +45,12 @@ def summary(pictures: Sequence[Numbers]) -> dict[str, Any]:
         return statistics.median(get(one) for one in pictures)
 
     return {
-        "lime calls for the error of 1000 plain ones": middle(lambda one: one["lime"]["calls"]),
+        **{
+            f"lime calls for the error of {LIME_YARDSTICK} plain ones, {name}": middle(
+                lambda one, name=name: one["lime"]["calls"][name]  # type: ignore[misc]
+            )
+            for name in ("smooth, paired", "smooth", "paired")
+        },
         "lime, plain, error of 1000": middle(lambda one: one["lime"]["yardstick"]),
         "kernel-shap calls, share of shap's, its default": middle(lambda one: one["kernel-shap"]["default"]["share"]),
         "kernel-shap calls, share of shap's, l1_reg off": middle(lambda one: one["kernel-shap"]["without"]["share"]),
@@ -95,14 +100,11 @@ def _lime(read: Readings, seeds: int) -> dict[str, Any]:
         places = draws[seed].paired(n)
         return fits.smooth_lime(kept[places], values[places])[0]
 
-    errors = _median_errors(LIME_ROWS, seeds, smooth, wanted.__getitem__)
-    return {
-        "yardstick": yardstick,
-        "smooth": errors,
-        "smooth, paired": _median_errors((256, 448), seeds, smooth_paired, wanted.__getitem__),
-        "paired": _median_errors((256, 448, 768), seeds, paired, wanted.__getitem__),
-        "calls": calls_for(errors, yardstick),
+    errors = {
+        name: _median_errors(LIME_ROWS, seeds, fit, wanted.__getitem__)
+        for name, fit in (("smooth, paired", smooth_paired), ("smooth", smooth), ("paired", paired))
     }
+    return {"yardstick": yardstick, **errors, "calls": {name: calls_for(of, yardstick) for name, of in errors.items()}}
 
 
 def _plain(read: Readings, places: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ def _shap(read: Readings, seeds: int) -> dict[str, Any]:
 
 
 def _auto(read: Readings, seeds: int, errors: Mapping[int, float]) -> dict[str, Any]:
-    """samples="auto" at LIME's default tolerance: rows by the explainer's own rule, and what its intervals hold."""
+    """samples="auto" on pairs, at LIME's default tolerance: rows by its rule, and what its intervals hold."""
     kept, values = read.lime
     tolerance, most = fits.LIME.tolerance, fits.LIME.most
     wanted = _plain(read, torch.arange(len(kept)))
@@ -143,7 +145,7 @@ def _auto(read: Readings, seeds: int, errors: Mapping[int, float]) -> dict[str, 
         draw, have, told = LimeDraw(len(kept), seed), 0, 0.0
         while (more := next_rows(have, told, tolerance, most)) > have:
             have = more
-            places = draw.plain(have)
+            places = draw.paired(have)
             weights, stderr = fits.smooth_lime(kept[places], values[places])
             told = float(stderr.norm() / weights.norm())
         rows.append(have)

@@ -11,7 +11,8 @@ def line(one: Mapping[str, Any]) -> str:
     lime, shap, auto = one["lime"], one["kernel-shap"], one["auto"]
     default, without = shap["default"], shap["without"]
     return (
-        f"{one['name'][-28:]:28s} S {one['segments']:3d} | LIME {lime['calls']:5.0f} calls for {lime['yardstick']:.3f}"
+        f"{one['name'][-28:]:28s} S {one['segments']:3d}"
+        f" | LIME {lime['calls']['smooth, paired']:5.0f} calls for {lime['yardstick']:.3f}"
         f" | KernelSHAP {default['calls']:5.0f} for {default['peer']:.3f}, {without['calls']:5.0f} for"
         f" {without['peer']:.3f} of {without['peer calls']}"
         f" | auto {auto['rows']:.0f} of {auto['enough']:.0f} rows, {auto['covered']:.0%} held"

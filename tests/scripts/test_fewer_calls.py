@@ -113,7 +113,7 @@ def test_the_whole_study_on_a_tiny_model(tmp_path, monkeypatch, capsys, photos):
     found = compare.picture(file, seeds=2, auto_seeds=2)
     json.dumps(found)
     # Shapley values from the same long run are nearer than LIME's error at a part of it, and more rows are better.
-    assert 0 < found["lime"]["smooth"][200] < 1
+    assert 0 < found["lime"]["smooth, paired"][200] < 1
     assert 0 < found["kernel-shap"]["linear"][200] < found["kernel-shap"]["linear"][100]
     assert 100 <= found["auto"]["rows"] <= 200
     assert 0 <= found["auto"]["covered"] <= 1
