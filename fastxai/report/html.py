@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,8 +27,10 @@ from fastxai.report.scores import read_scores
 from fastxai.report.summary import Kept, size_text, summarise_run
 from fastxai.report.tally import Tally, masks_of
 from fastxai.results import Found
-from fastxai.store import Run
 from fastxai.types import Status
+
+if TYPE_CHECKING:
+    from fastxai.store import Run  # loads the explainers and what they need
 
 SCRIPTS = ("core", "theme", "filters", "gallery", "stage", "viewer", "keys")  # in this order
 THUMBNAILS = 48  # of one data block

@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastxai.errors import CannotRun, SchemaError
-from fastxai.store import Run
+
+if TYPE_CHECKING:
+    from fastxai.store import Run  # loads the explainers and what they need
 
 SCORES_JSON = "scores.json"
 SCHEMA = 1  # the newest that is read

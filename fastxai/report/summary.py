@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from fastxai.report.options import ReportOptions
 from fastxai.report.scores import Score
 from fastxai.report.tally import Tally
 from fastxai.results import Found
-from fastxai.store import Run
+
+if TYPE_CHECKING:
+    from fastxai.store import Run  # loads the explainers and what they need
 
 CLASSES = 12  # most frequent predictions listed
 FAILURES = 500  # listed
