@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.engine import Engine
-from fastxai.errors import ArgumentError, ArgumentTypeError, CannotRun
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import Explainer
 from fastxai.models import Model, Probe, Reading, Session, calibrate
 from fastxai.targets import parse_targets
-from fastxai.types import ImageBatch, Preprocess, Settings, Status
+from fastxai.types import Preprocess, Settings
 
 _ROWS = {"cpu": 8, "cuda": 64}  # rows a chunk, at most
 
@@ -88,13 +88,12 @@ class KeptModel:
         inputs: Callable[[Session, int, int], Tensor],
         targets: Callable[[int], Tensor],
         count: int,
-        on_rows: Callable[[str, int], None] = lambda method, rows: None,
     ) -> Reading:
         """Read a probe at `count` rows; `inputs` of rows start..stop, for inputs like [N, C, H, W].
 
         targets: the number of the model's scores -> int64 [count, K].
         """
-        with self.engine(like, {probe.name: count}, on_rows=on_rows) as engine:
+        with self.engine(like, {probe.name: count}) as engine:
             session = engine.session
             wanted = targets(session.classes_out)
             return engine.read_rows(probe, count, lambda start, stop: inputs(session, start, stop), wanted)
@@ -173,16 +172,12 @@ class _Seen:
         return (
             self.parts == _parts(module)
             and len(now) == len(self.tensors)
-            and all(
-                old.device == new.device and torch.equal(old, new) for old, new in zip(self.tensors, now, strict=True)
-            )
+            and all(_equal(old, new) for old, new in zip(self.tensors, now, strict=True))
         )
 
 
 def _parts(module: nn.Module) -> list[tuple[Any, ...]]:
-    return [
-        (name, id(part), *part._forward_hooks, None, *part._forward_pre_hooks) for name, part in module.named_modules()
-    ]
+    return [(name, part, *part._forward_hooks, None, *part._forward_pre_hooks) for name, part in module.named_modules()]
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -190,39 +185,8 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     yield from module.buffers()
 
 
-def image_batch(inputs: Tensor) -> ImageBatch:
-    """Ready model input [N, C, H, W] as a batch for the engine; its pictures are blank."""
-    count, channels, height, width = inputs.shape
-    ready = inputs.detach().to("cpu", torch.float32).contiguous()
-    whole = torch.tensor([0.0, 0.0, width, height])
-    return ImageBatch(
-        ids=_ids(inputs),
-        digests=_ids(inputs),
-        status=[Status.OK] * count,
-        errors=[""] * count,
-        sizes=torch.tensor([[height, width]] * count, dtype=torch.int32),
-        crops=whole.repeat(count, 1),
-        labels=torch.full((count,), -1),
-        pixels=torch.zeros(count, channels, height, width, dtype=torch.uint8),
-        inputs=ready,
-    )
-
-
-def check_all_explained(images: ImageBatch) -> None:
-    """Raise `CannotRun` for the first picture that could not be explained: these tools have no rows for failures."""
-    for image, (status, error) in enumerate(zip(images.status, images.errors, strict=True)):
-        if status is not Status.OK:
-            raise CannotRun(f"input {image} cannot be explained: {error}")
-
-
-def layer_name(module: nn.Module | None, layer: Any) -> str:
-    """The name of a layer, given as the module itself."""
-    if module is None:
-        raise ArgumentTypeError("model must be the module that holds the layer, got a function")
-    for name, part in module.named_modules():
-        if part is layer and name:
-            return name
-    raise ArgumentError(f"layer must be a part of the model, got {type(layer).__name__} that is not")
+def _equal(old: Tensor, new: Tensor) -> bool:
+    return old.device == new.device and old.dtype == new.dtype and torch.equal(old, new)
 
 
 def _ids(inputs: Tensor) -> list[str]:

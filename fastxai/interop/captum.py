@@ -33,8 +33,9 @@ from fastxai import solve
 from fastxai.config import check_int
 from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import GradCam
-from fastxai.interop._kept import KeptModel, check_all_explained, image_batch, layer_name
+from fastxai.interop._kept import KeptModel
 from fastxai.interop._masked import masked_rows
+from fastxai.interop._ready import check_all_explained, image_batch, layer_name
 from fastxai.models import InputGradients, Scores
 from fastxai.models.layouts import MAPS
 

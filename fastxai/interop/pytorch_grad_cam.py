@@ -30,7 +30,8 @@ from fastxai.explainers import (
 )
 from fastxai.explainers.base import Done
 from fastxai.explainers.cam import Cam
-from fastxai.interop._kept import KeptModel, check_all_explained, image_batch, layer_name
+from fastxai.interop._kept import KeptModel
+from fastxai.interop._ready import check_all_explained, image_batch, layer_name
 from fastxai.models import Session
 from fastxai.types import Field
 

@@ -20,7 +20,7 @@ from fastxai.types import Preprocess, Settings
 
 __all__ = ["explain_func"]
 
-# Quantus' own names where the answer is the same, with what it sets.
+# Quantus' own names where the answer is the same up to a factor, with what it sets.
 _QUANTUS: dict[str, Explainer] = {
     "Gradient": Saliency(absolute=False),
     "Saliency": Saliency(),
@@ -45,8 +45,9 @@ def explain_func(
     """Explanations [N, 1, H, W] of ready model inputs [N, C, H, W] for one class id each.
 
     method: a configuration of ours (`fx.GradientShap(samples=50)`), its text ("lime:samples=200,segments=slic"), or
-    one of Quantus' names: Gradient, Saliency, InputXGradient, IntegratedGradients. preprocess: of the inputs, which
-    superpixels and named fills need to see the picture behind them; without it black is 0 in the model's input.
+    one of Quantus' names: Gradient, Saliency, InputXGradient, IntegratedGradients (there Quantus has 0.9 times ours,
+    for its ten trapezoids cover nine tenths of the path). preprocess: of the inputs, which superpixels and named fills
+    need to see the picture behind them; without it black is 0 in the model's input.
     device: of a module; None for that of its parameters. reduce_axes: (1,) sums over channels (keepdims False drops
     the axis), () keeps the channels of methods that have them. settings: of the work; None for float32 with a module,
     and for what a `fastxai.Model` asks for.
