@@ -18,7 +18,7 @@ from fastxai import ops
 from fastxai.errors import CannotRun
 from fastxai.explainers import Batch, Block, Explainer, Task
 from fastxai.memory import out_of_memory, release
-from fastxai.models import Recording, Session
+from fastxai.models import Probe, Reading, Recording, Session
 from fastxai.overlap import Asked, check
 from fastxai.targets import Targets, ranked
 from fastxai.transfer import Arrival, Mark, Transfer, on_device, seconds
@@ -101,6 +101,23 @@ class Engine:
                 f"out of memory on {self.session.device} beside the model's work on {len(images)} images: "
                 "use a smaller batch"
             ) from error
+
+    def read_rows(self, probe: Probe, count: int, inputs: Callable[[int, int], Tensor], targets: Tensor) -> Reading:
+        """Read a probe at `count` (1 or more) rows that are no explainer's, in the chunks of its kind; for other tools.
+
+        inputs(start, stop): model inputs [stop - start, C, H, W] of rows start..stop, asked for when they are needed.
+        targets int64 [count, K].
+        """
+        found: list[Reading] = []
+
+        def read(start: int, stop: int, rows: int) -> None:
+            reading = self.session.read(probe, pad(inputs(start, stop), rows), pad(targets[start:stop], rows))
+            found.append(reading.first(stop - start))
+
+        self._in_chunks("rows", probe.name, count, read)
+        gradients = [reading.gradients for reading in found if reading.gradients is not None]
+        scores = torch.cat([reading.scores for reading in found])
+        return Reading(scores, torch.cat(gradients) if gradients else None)
 
     # -- the prediction pass
 

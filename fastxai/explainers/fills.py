@@ -63,3 +63,13 @@ def fill_values(fill: Fill, pictures: Tensor, segments: Segments, preprocess: Pr
         mean, std = torch.tensor([preprocess.mean, preprocess.std], dtype=torch.float32, device=pictures.device)
         values = (values / 255 - mean) / std
     return values
+
+
+def hidden_inputs(fill: Tensor, batch: Batch, segments: Segments) -> Tensor:
+    """Pictures with every segment hidden, in model-input units: float32 [B, C, H, W]; fill as `fill_values` gave it."""
+    if not batch.given_inputs:
+        fill = normalize_values(fill, batch.preprocess.mean, batch.preprocess.std, axis=-1)
+    if fill.dim() == 1:
+        return fill[None, :, None, None].expand_as(batch.inputs)
+    painted = [colours[labels.long()] for colours, labels in zip(fill, segments.labels, strict=True)]
+    return torch.stack(painted).movedim(-1, 1)

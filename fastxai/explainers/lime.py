@@ -33,11 +33,15 @@ class Lime(Explainer):
     second row hiding what the row before keeps) or "lime" (exactly what the `lime` package draws for the same seed).
     explains: the class "probability" or the raw "logit".
 
-    surrogate: "linear" is the fit above; "smooth" first fits a Gaussian process to the rows and then reports the linear
-    fit to *that*, on all 2^S coalitions (so `alpha`, which is for few rows, does not count): the same coefficients from
-    fewer model calls, with standard errors in `stderr`. samples="auto", with "smooth": rows are added until the error
-    that they foretell for the coefficients of every target, relative to their norm, is at most `tolerance`, or there
-    are `most`.
+    distance: d between "coalitions", or between "pictures": the cosine distance of the perturbed model input from the
+    whole one, as in `captum.attr.Lime` (which has `kernel_width` 1, a lasso with `alpha` 0.01, and logits).
+
+    surrogate: "linear" is the fit above; "lasso" has |beta|_1, and 1 / (2 n) before the sum, its weights scaled to sum
+    to n, which leaves few segments (needs scikit-learn); "smooth" first fits a Gaussian process to the rows and then
+    reports the linear fit to *that*, on all 2^S coalitions (so `alpha`, which is for few rows, does not count): the
+    same coefficients from fewer model calls, with standard errors in `stderr`. samples="auto", with "smooth": rows are
+    added until the error that they foretell for the coefficients of every target, relative to their norm, is at most
+    `tolerance`, or there are `most`.
     """
 
     method: ClassVar[str] = "lime"
@@ -51,6 +55,7 @@ class Lime(Explainer):
     surrogate: str = "linear"
     tolerance: float = 0.15
     most: int = 5000
+    distance: str = "coalitions"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +63,10 @@ class Lime(Explainer):
         check_float("kernel_width", self.kernel_width, 0, above=True)
         check_float("alpha", self.alpha, 0, above=True)
         check_choice("sampling", self.sampling, ("bernoulli", "paired", "lime"))
-        check_choice("surrogate", self.surrogate, ("linear", "smooth"))
+        check_choice("surrogate", self.surrogate, ("linear", "lasso", "smooth"))
+        check_choice("distance", self.distance, ("coalitions", "pictures"))
+        if self.distance == "pictures" and self.surrogate == "smooth":
+            raise ArgumentError('distance must be "coalitions" where surrogate is "smooth", got "pictures"')
         if self.samples == AUTO and (self.surrogate != "smooth" or self.sampling == "lime"):
             raise ArgumentError(
                 'samples must be a number unless surrogate is "smooth" and sampling is keyed, '

@@ -1,4 +1,4 @@
-"""LIME's rows, and what becomes of them: a ridge, or the ridge that a stand-in for the game has."""
+"""LIME's rows, and what becomes of them: a ridge, a lasso, or the ridge that a stand-in for the game has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from fastxai import ops, sampling, solve
 from fastxai.explainers.base import Batch, shows_maps
 from fastxai.explainers.coalition_task import CoalitionTask
+from fastxai.explainers.fills import hidden_inputs
 from fastxai.explainers.smooth_task import SmoothTask
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LimeTask(CoalitionTask):
-    """A fixed number of rows, then one weighted ridge for all images and targets."""
+    """A fixed number of rows, then one weighted ridge for all images and targets, or a lasso for each."""
 
     def __init__(self, config: Lime, batch: Batch) -> None:
         super().__init__(config, batch)
@@ -28,10 +29,26 @@ class LimeTask(CoalitionTask):
         return draw(self.config, self.batch, self.segments.counts, images, samples)
 
     def finish(self) -> Mapping[str, Tensor]:
-        counts = self.segments.counts
-        kernel = solve.cosine_kernel(sampling.segments_kept(self.coalitions), counts, self.config.kernel_width)
-        fit = solve.weighted_ridge(self.coalitions, kernel, self.values, counts, self.config.alpha)
-        return found(self, fit)
+        kernel = self.by_pictures() if self.config.distance == "pictures" else self.by_coalitions()
+        solver = solve.weighted_lasso if self.config.surrogate == "lasso" else solve.weighted_ridge
+        return found(self, solver(self.coalitions, kernel, self.values, self.segments.counts, self.config.alpha))
+
+    def by_coalitions(self) -> Tensor:
+        """Weights of rows, float64 [B, n], by how much of the coalition is kept."""
+        kept = sampling.segments_kept(self.coalitions)
+        return solve.cosine_kernel(kept, self.segments.counts, self.config.kernel_width)
+
+    def by_pictures(self) -> Tensor:
+        """By how much of the picture is left; an image at a time, so that nothing depends on the batch."""
+        hidden = hidden_inputs(self.fill, self.batch, self.segments)
+        weights = []
+        for image, count in enumerate(self.segments.counts.tolist()):
+            one = slice(image, image + 1)
+            mask = self.segments.labels[one, None].long().expand_as(hidden[one])
+            moments = solve.SegmentMoments.of(self.batch.inputs[one], hidden[one], mask, count)
+            kept = ops.unpack(self.coalitions[one], count)
+            weights.append(solve.image_kernel(kept, moments, self.config.kernel_width))
+        return torch.cat(weights)
 
 
 class SmoothLimeTask(SmoothTask):

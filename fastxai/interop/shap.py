@@ -20,7 +20,7 @@ def to_shap(found: Found, name: str = "gradient-shap") -> Any:
     try:
         import shap
     except ImportError as error:
-        raise MissingExtra("to_shap", "bench") from error
+        raise MissingExtra("to_shap", "interop") from error
     result = found[name]
     if found.images is None:
         raise ArgumentError("found must hold the pictures: this run was made without them")

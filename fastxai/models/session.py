@@ -73,7 +73,7 @@ class Session:
         self.dtype = DTYPES[settings.precision]
         self._scale = _FP16_SCALE if settings.precision == "fp16" else 1.0
         self._frozen_backward = self.device.type == "cpu"
-        self._stack = ExitStack()
+        self._stack, self._surroundings = ExitStack(), ExitStack()
         self._module: nn.Module | None = None
         self._forward: Callable[[Tensor], Any] | None = None
         self._predictor: Callable[[Tensor], Any] | None = None  # compiled, for predictions that record nothing
@@ -91,10 +91,8 @@ class Session:
 
     def __enter__(self) -> Session:
         with ExitStack() as stack:
-            stack.enter_context(exact_float32())
-            if self.settings.threads:
-                stack.callback(torch.set_num_threads, torch.get_num_threads())
-                torch.set_num_threads(self.settings.threads)
+            stack.callback(self.rest)
+            self.wake()
             stack.callback(self._forget)
             self._module = self._forward = private_copy(self.model.module, self.device)
             if self.settings.fold:
@@ -118,6 +116,19 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def wake(self) -> None:
+        """Set what work needs in the whole process: exact float32 products, `settings.threads`. Entering does it."""
+        with ExitStack() as stack:
+            stack.enter_context(exact_float32())
+            if self.settings.threads:
+                stack.callback(torch.set_num_threads, torch.get_num_threads())
+                torch.set_num_threads(self.settings.threads)
+            self._surroundings = stack.pop_all()
+
+    def rest(self) -> None:
+        """Put that back and keep the model ready, for an open session beside which other work goes on until `wake`."""
+        self._surroundings.close()
 
     @property
     def classes_out(self) -> int:
@@ -224,6 +235,10 @@ class Session:
         """`name` if that layer gives feature maps or a grid of tokens in a forward pass; else `ArgumentError`, which
         lists others."""
         return self._traced().check(name, self._traced_tokens)
+
+    def layout(self, name: str) -> Layout:
+        """How the positions of a picture lie in a layer's output; `ArgumentError` where it has none."""
+        return self._layouts((name,))[name]
 
     def map_shape(self, name: str) -> tuple[int, int, int]:
         """D, h, w of a layer's feature maps, as predictions record them."""

@@ -4,7 +4,8 @@ Room for a solver: one file for each surrogate.
 """
 
 from fastxai.solve.functionals import Functional, LimeCoefficients, ShapleyValues
-from fastxai.solve.kernels import cosine_kernel
+from fastxai.solve.kernels import SegmentMoments, cosine_kernel, end_point_weights, image_kernel
+from fastxai.solve.lasso import weighted_lasso
 from fastxai.solve.ridge import Ridge, weighted_ridge
 from fastxai.solve.shapley import shapley_regression
 from fastxai.solve.stand_in import Report, report_by_stand_in
@@ -14,9 +15,13 @@ __all__ = [
     "LimeCoefficients",
     "Report",
     "Ridge",
+    "SegmentMoments",
     "ShapleyValues",
     "cosine_kernel",
+    "end_point_weights",
+    "image_kernel",
     "report_by_stand_in",
     "shapley_regression",
+    "weighted_lasso",
     "weighted_ridge",
 ]

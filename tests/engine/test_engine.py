@@ -211,3 +211,34 @@ def test_padding_repeats_the_last_row_in_its_memory_format():
     assert torch.equal(padded[4], rows[1])
     assert padded.is_contiguous(memory_format=torch.channels_last)
     assert pad(rows, 2) is rows
+
+
+def test_rows_of_others_are_read_in_padded_chunks(convolutional):
+    from fastxai.engine import Engine
+    from fastxai.models import InputGradients, Scores
+    from fastxai.targets import Targets
+
+    counting = Counting(convolutional.module)
+    model = Model(counting, convolutional.preprocess, precision="fp32", compile=False, device="cpu")
+    rows = torch.randn(10, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    targets, asked = torch.arange(20).reshape(10, 2) % 6, []
+
+    def make(start, stop):
+        asked.append((start, stop))
+        return rows[start:stop]
+
+    with model.open(SETTINGS) as session:
+        engine = Engine(session, (), Targets("rank", 1), 0)
+        counting.seen.clear()
+        scores = engine.read_rows(Scores("logit"), 10, make, targets)
+        gradients = engine.read_rows(InputGradients(), 10, make, targets)
+    assert asked == [(0, 8), (8, 10), (0, 4), (4, 8), (8, 10)]
+    assert counting.seen == [8, 8, 4, 4, 4]
+    assert scores.gradients is None
+    leaf = rows.clone().requires_grad_()
+    wanted = convolutional.module(leaf).gather(1, targets)
+    # float32 of a folded copy in calls of another shape
+    assert torch.allclose(scores.scores, wanted, atol=1e-5)
+    for place in range(2):
+        (gradient,) = torch.autograd.grad(wanted[:, place].sum(), leaf, retain_graph=True)
+        assert torch.allclose(gradients.gradients[:, place], gradient, atol=1e-5)

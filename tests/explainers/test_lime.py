@@ -3,8 +3,11 @@ import pytest
 import torch
 
 import fastxai as fx
+from fastxai import ops
 from fastxai.errors import ArgumentError
 from fastxai.explainers import EXPLAINERS, Lime
+
+from .conftest import SETTINGS, normalized
 
 
 def test_an_additive_model_is_recovered(linear, noise_pictures):
@@ -146,3 +149,73 @@ def test_rows_until_the_coefficients_are_sure_enough(convolutional, noise_pictur
     torch.testing.assert_close(alone.weights[0], result.weights[1])
     rough = Lime(samples="auto", surrogate="smooth", segments=grid, tolerance=5.0)
     assert fx.explain(convolutional, pictures, rough)["lime"].samples.tolist() == [128] * 4
+
+
+@pytest.mark.parametrize("fill", ["black", "mean", (30.0, 200.0, 90.0)])
+def test_with_captums_defaults_it_is_captums_lime(convolutional, noise_pictures, fill):
+    """Distances between pictures and a lasso, against `captum.attr.Lime` on the same coalitions."""
+    import captum.attr
+
+    config = Lime(
+        samples=60,
+        segments=fx.Grid(4, 4),
+        fill=fill,
+        distance="pictures",
+        kernel_width=1.0,
+        surrogate="lasso",
+        alpha=0.01,
+        explains="logit",
+    )
+    pictures = noise_pictures(2)
+    found = fx.explain(convolutional, pictures, config, targets="top2", settings=SETTINGS)
+    result, x = found["lime"], normalized(convolutional, pictures)
+    words = config.coalitions(found.digests, result.counts, 0, 60)
+    for image in range(2):
+        mask = result.segments[image].long()[None, None]
+        kept = ops.unpack(words[image], 16).long()
+        hidden = hidden_pictures(pictures[image], mask[0, 0], fill)
+        for place in range(2):
+            theirs = captum.attr.Lime(convolutional.module, perturb_func=one_by_one(kept)).attribute(
+                x[image : image + 1],
+                baselines=normalized(convolutional, hidden)[None],
+                target=int(found.targets[image, place]),
+                feature_mask=mask,
+                n_samples=60,
+                return_input_shape=False,
+            )
+            assert (theirs == 0).any() and (theirs != 0).any()
+            # scikit-learn's lasso on both sides, to its tolerance of 1e-4, on scores from calls of other shapes
+            assert torch.allclose(result.weights[image, place], theirs.flatten(), rtol=1e-3, atol=1e-6)
+
+
+def hidden_pictures(picture, labels, fill):
+    """The picture with every segment hidden, float [3, H, W]; means are cut to whole numbers."""
+    if isinstance(fill, tuple):
+        return torch.tensor(fill).reshape(3, 1, 1).expand(picture.shape)
+    shown = torch.zeros(picture.shape)
+    for label in labels.unique() if fill == "mean" else []:
+        inside = labels == label
+        shown[:, inside] = picture[:, inside].float().mean(1, keepdim=True).floor()
+    return shown
+
+
+def one_by_one(rows):
+    def draw(original, **options):
+        yield from rows.split(1)
+
+    return draw
+
+
+def test_a_lasso_and_distances_of_pictures_do_not_feel_the_batch(convolutional, noise_pictures):
+    config = Lime(samples=40, segments=fx.Slic(segments=9), distance="pictures", surrogate="lasso", alpha=1e-3)
+    together = fx.explain(convolutional, noise_pictures(3), config, settings=SETTINGS)["lime"]
+    for image in range(3):
+        alone = fx.explain(convolutional, noise_pictures(3)[image : image + 1], config, settings=SETTINGS)["lime"]
+        count = int(together.counts[image])
+        assert torch.equal(alone.weights[0], together.weights[image][:, :count])
+        assert torch.equal(alone.score[0], together.score[image])
+
+
+def test_distances_of_pictures_need_a_surrogate_on_the_rows():
+    with pytest.raises(ArgumentError, match='distance must be "coalitions" where surrogate is "smooth"'):
+        Lime(surrogate="smooth", distance="pictures")

@@ -365,3 +365,24 @@ def test_a_gpu_gives_what_the_cpu_gives(net: type[nn.Module], small: Preprocess,
     share = {"fp32": 1e-4, "bf16": 0.08, "fp16": 0.01}[precision]  # roundings of 2^-9 and 2^-11 through five layers
     assert (found - expected).norm() < share * expected.norm()
     assert recording.activation.device.type == "cuda"
+
+
+def test_a_session_at_rest_leaves_the_process_as_it_is(net: type[nn.Module], wrap: Wrap, rows: Tensor):
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with wrap(net()).open(Settings(threads=threads + 1)) as session:
+            first = session.read(Scores(), rows, TARGETS).scores
+            assert torch.get_num_threads() == threads + 1
+            session.rest()
+            assert torch.get_float32_matmul_precision() == "medium" and torch.get_num_threads() == threads
+            torch.set_float32_matmul_precision("high")
+            session.wake()
+            assert torch.get_float32_matmul_precision() == "highest" and torch.get_num_threads() == threads + 1
+            assert torch.equal(session.read(Scores(), rows, TARGETS).scores, first)
+            session.rest()
+            session.rest()
+            assert torch.get_float32_matmul_precision() == "high"
+        assert torch.get_float32_matmul_precision() == "high" and torch.get_num_threads() == threads
+    finally:
+        torch.set_float32_matmul_precision(before)
