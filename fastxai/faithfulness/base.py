@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,7 @@ REPORTED: Mapping[str, tuple[str, Value]] = {
 }
 
 
-def as_measures(value: object) -> tuple[Measure, ...]:
+def as_measures(value: Any) -> tuple[Measure, ...]:
     """Measures from configurations or names, one or several; two of one name are refused."""
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     found = [MEASURES.parse(item) if isinstance(item, str) else item for item in items]

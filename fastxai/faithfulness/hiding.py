@@ -79,7 +79,7 @@ class Units:
         if self.single:
             return maps.reshape(*maps.shape[:-2], count).astype(np.float64)
         labels = self._host[image].ravel()
-        found = np.stack([np.bincount(labels, one.astype(np.float64), count) for one in flat])
+        found = np.stack([np.bincount(labels, one.astype(np.float64), count) for one in flat]).astype(np.float64)
         return found.reshape(*maps.shape[:-2], count)
 
     def sizes(self, image: int) -> NDArray[np.int64]:

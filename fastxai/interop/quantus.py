@@ -59,7 +59,8 @@ def explain_func(
     if not axes:
         if not hasattr(explainer, "attributions"):
             raise ArgumentError(f"reduce_axes must be (1,) for {explainer.name}, which has no channels, got ()")
-        explainer = replace(explainer, attributions=True)
+        channels: dict[str, Any] = {"attributions": True}
+        explainer = replace(explainer, **channels)
     pictures = torch.as_tensor(np.asarray(inputs), dtype=torch.float32)
     if pictures.ndim != 4:
         raise ArgumentError(f"inputs must be [N, C, H, W], got shape {list(pictures.shape)}")
