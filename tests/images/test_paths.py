@@ -172,7 +172,7 @@ def test_wrong_paths_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ArgumentError, match="IMAGES must name at least one picture, got none in '.*empty'"):
         open_source(tmp_path / "empty")
     with pytest.raises(
-        ArgumentError, match="IMAGES must be files, folders, globs or lists that exist, got '.*missing'"
+        ArgumentError, match="IMAGES must be files, folders, globs, lists or tar shards that exist, got '.*missing'"
     ):
         open_source(tmp_path / "missing")
     with pytest.raises(ArgumentError, match="got none in"):
