@@ -195,7 +195,8 @@ def _right(tally: Tally) -> tuple[int, int] | None:
 
 def _configuration(info: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Groups of (name, value): the run, its model, its settings and every method."""
-    plain = ("run", "source", "created", "targets", "seed", "store", "pixels", "picture_size", "shards")
+    # without the run's path: a page is passed on, and need not tell where it was made
+    plain = ("source", "created", "targets", "seed", "store", "pixels", "picture_size", "shards")
     groups = [("Run", {name: info[name] for name in plain}), ("Model", info["model"]), ("Settings", info["settings"])]
     methods = [(str(method["name"]), {k: v for k, v in method.items() if k != "name"}) for method in info["methods"]]
     return [(group, list(_flat(values))) for group, values in [*groups, *methods]]
