@@ -69,7 +69,7 @@ def score(
         subject.settled([explainer for explainer in explainers if measure.takes(explainer)])
     kinds = _rows(subject, explainers, settled)
     here = settings or _settings(source, model, kinds)
-    segmenters = [s for config in (*settled, reference) for s in config.segmenters()]
+    segmenters = [s for measure in settled for s in measure.segmenters()] + list(reference.segmenters())
     size = batch or _together(subject, len(explainers))
     tally, asked, gathered = Tally(len(subject.positions), sum(kinds.values()), progress), as_asked(stop), Gathered()
     names, ids = [explainer.name for explainer in explainers], list[str]()

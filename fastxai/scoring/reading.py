@@ -28,7 +28,7 @@ def read_measures(
 
     Maps that are not finite have NaN.
     """
-    finite = np.isfinite(maps).all(axis=(3, 4))
+    finite = np.asarray(np.isfinite(maps).all(axis=(3, 4)))
     sound = np.where(finite[..., None, None], maps, np.float32(0.0))
     batch, found = made.batch(engine.session), {}
     _check_answers(engine, made, batch)
