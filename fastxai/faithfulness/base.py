@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastxai.config import Config, Registry
-from fastxai.errors import ArgumentError
+from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import Batch, Explainer, Task
 from fastxai.types import Preprocess
 
@@ -136,10 +136,12 @@ REPORTED: Mapping[str, tuple[str, Value]] = {
 def as_measures(value: Any) -> tuple[Measure, ...]:
     """Measures from configurations or names, one or several; two of one name are refused."""
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    found = [MEASURES.parse(item) if isinstance(item, str) else item for item in items]
-    for measure in found:
+    found = list[Measure]()
+    for item in items:
+        measure = MEASURES.parse(item) if isinstance(item, str) else item
         if not isinstance(measure, Measure):
-            raise ArgumentError(f"measures must be configurations like fx.Deletion(), got {type(measure).__name__}")
+            raise ArgumentTypeError(f"measures must be configurations like fx.Deletion(), got {type(item).__name__}")
+        found.append(measure)
     named: dict[str, str] = {name: name for name, _ in REPORTED.values()}
     for measure in found:
         for each in measure.values():

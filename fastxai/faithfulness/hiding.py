@@ -79,7 +79,9 @@ class Units:
         if self.single:
             return maps.reshape(*maps.shape[:-2], count).astype(np.float64)
         labels = self._host[image].ravel()
-        found = np.stack([np.bincount(labels, one.astype(np.float64), count) for one in flat]).astype(np.float64)
+        found = np.empty((len(flat), count))
+        for place, one in enumerate(flat):
+            found[place] = np.bincount(labels, one.astype(np.float64), count)
         return found.reshape(*maps.shape[:-2], count)
 
     def sizes(self, image: int) -> NDArray[np.int64]:

@@ -185,3 +185,15 @@ def test_pictures_that_cannot_be_segmented_are_left_out(convolutional, found):
     table = fx.score(found, convolutional, fx.Deletion(steps=3, segments=fx.Labels(labels)), settings=SETTINGS, batch=2)
     assert table.ids == ("0.png", "1.png", "3.png", "4.png")
     assert "no label map" in table.left_out["2.png"]
+
+
+def test_label_maps_are_laid_to_the_images_in_their_order(convolutional, found):
+    """Another map for each image: what is hidden is that image's own."""
+    labels = np.stack([np.arange(576).reshape(24, 24) // (24 * (i + 1)) for i in range(len(found))])
+    config = fx.Deletion(steps=3, segments=fx.Labels(labels))
+    whole = fx.score(found, convolutional, config, settings=SETTINGS)
+    for place, image in enumerate(found.ids):
+        if image in whole.ids:
+            own = fx.Deletion(steps=3, segments=fx.Labels(labels[place]))
+            alone = fx.score(found, convolutional, own, settings=SETTINGS, images=[image])
+            assert alone.of("deletion", "gradcam")[0] == whole.of("deletion", "gradcam")[whole.ids.index(image)]
