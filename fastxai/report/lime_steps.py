@@ -65,7 +65,7 @@ class _LimeSteps(View):
         yield self._bind(self._draw_segments, self.name), False
         yield self._bind(self._draw_copies, self.name), False
         yield self._draw_most, True
-        yield self._draw_weights, True
+        yield self._draw_weights, False
         yield self._bind(self._draw_top_segments, self.name), True
         yield self._draw_all, True
 
@@ -74,7 +74,7 @@ class _LimeSteps(View):
         kept = torch.zeros_like(self.weights)
         for place, weight in self.most:
             kept[place] = weight
-        page.titles(cell, f"The {len(self.most)} most influential", "superpixels by size of weight, numbered by rank")
+        page.titles(cell, f"The {len(self.most)} most influential", "by size of weight, numbered by rank")
         page.picture(cell, self._colored(kept))
         left, top = page.corner(cell)
         height, width = self.labels.shape
@@ -95,7 +95,9 @@ class _LimeSteps(View):
 
     def _draw_weights(self, page: Page, cell: int) -> None:
         """Their weights as bars around zero."""
-        page.titles(cell, "Their weights", "of each superpixel in the surrogate model")
+        known = "intercept" in self.result.data
+        intercept = f"; intercept {float(self.result.intercept[self.target]):.4f}" if known else ""
+        page.titles(cell, "Their weights", f"in the surrogate model{intercept}".replace("-", "−"))
         left, top = page.corner(cell)
         step = page.tall / MOST
         middle, room = left + 0.62 * page.cell, 0.33 * page.cell
@@ -103,13 +105,11 @@ class _LimeSteps(View):
         for rank, (_, weight) in enumerate(self.most, start=1):
             line = top - (rank - 0.5) * step
             page.text(left, line, f"{rank}", size=9, weight="bold", va="center")
-            page.text(left + 0.25, line, f"{weight:+.4f}".replace("-", "−"), size=9, va="center")
+            page.text(left + 0.28, line, f"{weight:+.4f}".replace("-", "−"), size=9, va="center")
             length = room * abs(weight) / self.limit if self.limit > 0 else 0.0
             color = pictures.SIGNED(0.92 if weight > 0 else 0.08)
             start = middle if weight > 0 else middle - length
             page.block(start, line - 0.32 * step, length, 0.64 * step, _hex(color))
-        if "score" in self.result.data:
-            page.note(cell, f"intercept {float(self.result.intercept[self.target]):.4f}")
 
     def _draw_all(self, page: Page, cell: int) -> None:
         """Every superpixel in the colour of its weight."""
