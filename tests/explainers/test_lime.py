@@ -152,9 +152,12 @@ def test_rows_until_the_coefficients_are_sure_enough(convolutional, noise_pictur
 
 
 @pytest.mark.parametrize("fill", ["black", "mean", (30.0, 200.0, 90.0)])
-def test_with_captums_defaults_it_is_captums_lime(convolutional, noise_pictures, fill):
-    """Distances between pictures and a lasso, against `captum.attr.Lime` on the same coalitions."""
+def test_distances_of_pictures_and_a_lasso_are_captums_lime(convolutional, noise_pictures, fill):
+    """Against `captum.attr.Lime` on the same coalitions; alpha is smaller than its default, as this model's effects."""
     import captum.attr
+    from captum._utils.models.linear_model import SkLearnLasso
+
+    alpha = 2e-4
 
     config = Lime(
         samples=60,
@@ -163,19 +166,21 @@ def test_with_captums_defaults_it_is_captums_lime(convolutional, noise_pictures,
         distance="pictures",
         kernel_width=1.0,
         surrogate="lasso",
-        alpha=0.01,
+        alpha=alpha,
         explains="logit",
     )
     pictures = noise_pictures(2)
     found = fx.explain(convolutional, pictures, config, targets="top2", settings=SETTINGS)
     result, x = found["lime"], normalized(convolutional, pictures)
     words = config.coalitions(found.digests, result.counts, 0, 60)
+    chosen: list[bool] = []
     for image in range(2):
         mask = result.segments[image].long()[None, None]
         kept = ops.unpack(words[image], 16).long()
         hidden = hidden_pictures(pictures[image], mask[0, 0], fill)
         for place in range(2):
-            theirs = captum.attr.Lime(convolutional.module, perturb_func=one_by_one(kept)).attribute(
+            stock = captum.attr.Lime(convolutional.module, SkLearnLasso(alpha=alpha), perturb_func=one_by_one(kept))
+            theirs = stock.attribute(
                 x[image : image + 1],
                 baselines=normalized(convolutional, hidden)[None],
                 target=int(found.targets[image, place]),
@@ -183,9 +188,10 @@ def test_with_captums_defaults_it_is_captums_lime(convolutional, noise_pictures,
                 n_samples=60,
                 return_input_shape=False,
             )
-            assert (theirs == 0).any() and (theirs != 0).any()
+            chosen += (theirs != 0).flatten().tolist()
             # scikit-learn's lasso on both sides, to its tolerance of 1e-4, on scores from calls of other shapes
             assert torch.allclose(result.weights[image, place], theirs.flatten(), rtol=1e-3, atol=1e-6)
+    assert 0 < sum(chosen) < len(chosen)
 
 
 def hidden_pictures(picture, labels, fill):
@@ -207,11 +213,18 @@ def one_by_one(rows):
 
 
 def test_a_lasso_and_distances_of_pictures_do_not_feel_the_batch(convolutional, noise_pictures):
-    config = Lime(samples=40, segments=fx.Slic(segments=9), distance="pictures", surrogate="lasso", alpha=1e-3)
-    together = fx.explain(convolutional, noise_pictures(3), config, settings=SETTINGS)["lime"]
-    for image in range(3):
-        alone = fx.explain(convolutional, noise_pictures(3)[image : image + 1], config, settings=SETTINGS)["lime"]
-        count = int(together.counts[image])
+    labels = np.stack([fx.Grid(side, 4).label(np.zeros((24, 24, 3), np.uint8), "x") for side in (2, 4, 9)])
+
+    def explained(images):
+        config = Lime(
+            samples=60, segments=labels[images], distance="pictures", surrogate="lasso", alpha=1e-5, kernel_width=0.6
+        )
+        return fx.explain(convolutional, noise_pictures(3)[images], config, settings=SETTINGS)["lime"]
+
+    together = explained(slice(0, 3))
+    assert together.weights.nan_to_num().any(2).all()
+    for image, count in enumerate((8, 16, 36)):
+        alone = explained(slice(image, image + 1))
         assert torch.equal(alone.weights[0], together.weights[image][:, :count])
         assert torch.equal(alone.score[0], together.score[image])
 
