@@ -37,7 +37,14 @@ def test_importing_loads_nothing_heavy(code: str) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [["--help"], ["explain", "--help"], ["doctor", "--help"], ["bench", "--help"], ["score", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["explain", "--help"],
+        ["doctor", "--help"],
+        ["bench", "--help"],
+        ["score", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     code = (

@@ -45,7 +45,7 @@ def test_the_python_examples(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert found["lime"].mask(top_segments=10).any()
     assert len(run) == 1  # type: ignore[arg-type]
     printed = capsys.readouterr().out
-    assert "cat.jpg" in printed and "deletion" in printed
+    assert "cat.jpg" in printed and "insertion" in printed
 
 
 @pytest.mark.timeout(600)

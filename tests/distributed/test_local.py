@@ -20,7 +20,7 @@ Command = Callable[..., "subprocess.Popen[str]"]
 SLOW = {"TINY_SLEEP": "0.5"}
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:
     late = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < late

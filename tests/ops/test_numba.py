@@ -27,7 +27,8 @@ print(sum(philox._fill._compiled.stats.cache_hits.values()) if philox._fill._com
 
 
 def run(package_parent: Path, **environment: str) -> str:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    # One thread takes a form of the loops that is compiled anew in every process.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "OMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", CALL],
         env={**kept, "PYTHONPATH": str(package_parent), "PYTHONDONTWRITEBYTECODE": "1", **environment},

@@ -14,8 +14,9 @@ import torch
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
+from fastxai.compare import agreement
 from fastxai.report import ReportOptions, write_report
-from fastxai.results import Found, agreement
+from fastxai.results import Found
 from fastxai.store import Run
 
 Store = Callable[..., Run]

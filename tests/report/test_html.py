@@ -17,10 +17,11 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from fastxai.compare import agreement
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.report import Comparison, ReportOptions, encode, write_report
 from fastxai.report import html as html_module
-from fastxai.results import Found, agreement
+from fastxai.results import Found
 from fastxai.store import Run, open_run
 
 Store = Callable[..., Run]
