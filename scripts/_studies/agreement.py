@@ -135,12 +135,12 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> int:
     """Explain, compare, draw, write, print; the exit status."""
     args = arguments()
+    out = out_folder(args.out, "study-agreement")
     import fastxai as fx
     from fastxai.errors import CannotRun
     from fastxai.measures import TRAITS, relate
     from fastxai.report import save, scatter
 
-    out = out_folder(args.out, "study-agreement")
     model = load(args.model, args.weights, args)
     explainers = [fx.Lime(samples=args.samples), fx.GradCam()]
     run = fx.run(model, args.images, explainers, out=out / "run", seed=args.seed, progress=progress)
@@ -153,13 +153,12 @@ def main() -> int:
     columns = {name: [float(row[name]) for row in rows] for name in TRAITS}
     relations = {name: relate(column, found.iou.tolist()) for name, column in columns.items()}
     draw_figures(run, found, args, out / "figures")
-    titles = {name: f"{TRAITS[name]}" for name in TRAITS}
     save(
         scatter(
             found.iou.tolist(),
             "IoU of LIME and Grad-CAM",
-            {titles[name]: column for name, column in columns.items()},
-            {titles[name]: relation for name, relation in relations.items()},
+            {TRAITS[name]: column for name, column in columns.items()},
+            {TRAITS[name]: relation for name, relation in relations.items()},
         ),
         out / "relations.png",
     )

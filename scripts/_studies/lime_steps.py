@@ -115,13 +115,13 @@ def said(record: dict[str, Any]) -> str:
 def main() -> int:
     """Explain with both, draw, write, print; the exit status."""
     args = arguments()
+    out = out_folder(args.out, "study-lime-steps")
     import fastxai as fx
     from fastxai.errors import CannotRun
     from fastxai.measures.table import printable
     from fastxai.report import lime_steps, save, shap_steps
     from fastxai.report.names import file_stem
 
-    out = out_folder(args.out, "study-lime-steps")
     lime = fx.Lime(samples=args.samples)
     shap = fx.GradientShap(samples=args.shap_samples, baseline="black")
     parts = (

@@ -25,21 +25,21 @@ def model():
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU()
     module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 6))
-    return module, Preprocess((48, 48), None, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    return module, Preprocess((96, 96), None, "bilinear", (0.5,) * 3, (0.25,) * 3)
 """
 FLAGS = ("--device", "cpu", "--precision", "fp32", "--compile", "off", "--samples", "40")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and nine pictures, of more and more blobs, one of them broken."""
+    """A folder with a model and nine pictures, of more and more blocks of colour, one of them broken."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "small.py").write_text(SMALL)
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)
     for number in range(8):
-        blobs = rng.integers(0, 256, (3 + number, 3 + number, 3), dtype=np.uint8)
-        Image.fromarray(blobs).resize((48, 48), Image.Resampling.BICUBIC).save(folder / "photos" / f"{number}.png")
+        blocks = rng.integers(0, 256, (3 + number, 3 + number, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(folder / "photos" / f"{number}.png")
     (folder / "photos" / "broken.png").write_bytes(b"no picture")
     return folder
 
@@ -91,7 +91,7 @@ def test_the_study_of_lime_and_shap(place: Path) -> None:
     done = study("lime_steps", place, "photos/0.png", "photos/3.png", *models, "--out", "steps", *FLAGS)
     assert done.returncode == 0, done.stderr
     record = json.loads((place / "steps" / "study.json").read_text())
-    assert record["lime"]["size"] == [48, 48]
+    assert record["lime"]["size"] == [96, 96]
     assert record["shap"]["explainer"]["baseline"] == "black"
     assert record["shap"]["explainer"]["samples"] == 4
     for image in record["lime"]["images"]:
