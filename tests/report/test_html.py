@@ -77,7 +77,7 @@ def read(path: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def run(varied: Found, stored: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return stored(varied, tmp_path_factory.mktemp("runs") / "birds & <b>bees</b>")
+    return stored(varied, tmp_path_factory.mktemp("runs") / "birds & <b>bees")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_names_from_outside_are_only_text(page: Page, varied: Found) -> None:
     assert not {"img", "i", "b"} & tags
     assert "<i>tabby</i>" in page.text
     assert "cannot be decoded: <b>broken</b>" in page.text
-    assert "birds & <b>bees</b>" in page.text
+    assert "birds & <b>bees" in page.text
     index = page.block("index")
     assert isinstance(index, dict)
     for given, shown in zip(varied.ids[:-1], index["ids"], strict=True):
