@@ -92,7 +92,7 @@ def test_configuration_prints_and_round_trips():
         ({"fill": "white"}, "fill must be"),
         ({"fill": (1, 2, 300)}, "fill must be"),
         ({"sampling": "sobol"}, "sampling must be one of bernoulli, paired, lime"),
-        ({"surrogate": "forest"}, "surrogate must be one of linear, smooth"),
+        ({"surrogate": "forest"}, "surrogate must be one of linear, lasso, smooth"),
         ({"samples": "auto"}, "samples must be a number unless surrogate"),
         ({"samples": "all"}, 'samples must be a whole number or "auto"'),
         ({"explains": "loss"}, "explains must be one of probability, logit"),
