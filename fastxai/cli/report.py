@@ -42,7 +42,8 @@ def execute(args: argparse.Namespace) -> int:
     from fastxai.report import Comparison, ReportOptions, write_panels, write_report
     from fastxai.store import open_run
 
-    compare = Comparison(*args.pair, top_segments=args.top_segments, top_fraction=args.top_fraction)
+    first, second = args.pair
+    compare = Comparison(first, second, top_segments=args.top_segments, top_fraction=args.top_fraction)
     options = ReportOptions(args.max_size, args.target, compare, args.title)
     with open_run(args.run) as run:
         out = Path(args.out) if args.out is not None else _beside(run.path)
