@@ -48,11 +48,8 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int = 2
         (["explain", "a.png", "--out", "x", "--ray", "--shard", "0/2"], "--shard must stand without"),
         (["explain", "--out", "x", "a.png", "--ray", "photos"], "--ray must be host:port"),
         (["explain", "a.png", "--out", "x", "--retry-failed"], "--retry-failed must come with --resume"),
-<<<<<<< HEAD
         (["report", "run", "--pair", "lime"], "--pair: expected 2 arguments"),
-=======
         (["agree"], "required: RUN"),
->>>>>>> agree
         (["agree", "run", "lime", "gradcam", "--json", "--csv"], "not allowed with"),
     ],
 )
