@@ -117,10 +117,11 @@ def check_out(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ArgumentError(f"out must be a folder, got the file {str(folder)!r}")
-    if folder.is_dir() and not is_run(folder):
+    if folder.is_dir():
         ours = {RUN_JSON + PART, _LOCK, SHARDS}
         other = sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
-        if other:
+        # Looked for after the listing: another worker may begin this very run in between.
+        if other and not is_run(folder):
             held = f"{str(folder)!r}, which holds {other[0]!r} and no {RUN_JSON}"
             raise ArgumentError(f"out must be a new or empty folder, or a run, got {held}")
 

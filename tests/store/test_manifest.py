@@ -51,6 +51,22 @@ def test_folders_with_other_things_are_refused(make: Any, tmp_path: Path) -> Non
         create_run(tmp_path / "notes.txt", make.config(), Settings())
 
 
+def test_a_run_that_another_worker_begins_during_the_check_is_joined(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, listing = tmp_path / "run", Path.iterdir
+    folder.mkdir()
+
+    def meanwhile(path: Path) -> Any:
+        monkeypatch.undo()
+        first.append(create_run(folder, make.config(), Settings(threads=1)))
+        return listing(path)
+
+    first: list[Any] = []
+    monkeypatch.setattr(Path, "iterdir", meanwhile)
+    assert create_run(folder, make.config(), Settings(threads=2)) == first[0]
+
+
 def test_a_crash_before_the_rename_leaves_no_run(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*args: object) -> None:
         raise KeyboardInterrupt
