@@ -1,15 +1,20 @@
 """The only loop over rows: asks explainers for rows, packs them into chunks of a fixed shape, reads the model.
 
 Rows of several images fill a chunk; the last one of a block is padded, because floating-point results follow from
-the shape of a call and not from a row's place or neighbours in it. A chunk that does not fit into memory is cut in
-two and read again, and chunks of its kind stay that small. Between chunks the engine looks whether it is to stop.
+the shape of a call and not from a row's place or neighbours in it. Where the model has lanes, chunks are composed and
+read side by side; their readings are taken in one after the other, in row order. A chunk that does not fit into memory
+is cut in two and read again, and chunks of its kind stay that small. Between chunks the engine looks whether it is to
+stop.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +29,7 @@ from fastxai.targets import Targets, ranked
 from fastxai.transfer import Arrival, Mark, Transfer, on_device, seconds
 from fastxai.types import PREDICTIONS, ExplainedBatch, ImageBatch, Segments, Status
 
+T = TypeVar("T")
 OnRows = Callable[[str, int], None]  # method name, rows just done
 
 
@@ -105,16 +111,16 @@ class Engine:
     def read_rows(self, probe: Probe, count: int, inputs: Callable[[int, int], Tensor], targets: Tensor) -> Reading:
         """Read a probe at `count` (1 or more) rows that are no explainer's, in the chunks of its kind; for other tools.
 
-        inputs(start, stop): model inputs [stop - start, C, H, W] of rows start..stop, asked for when they are needed.
-        targets int64 [count, K].
+        inputs(start, stop): model inputs [stop - start, C, H, W] of rows start..stop, asked for when they are needed,
+        on the CPU from several threads at once. targets int64 [count, K].
         """
         found: list[Reading] = []
 
-        def read(start: int, stop: int, rows: int) -> None:
+        def read(start: int, stop: int, rows: int) -> Reading:
             reading = self.session.read(probe, pad(inputs(start, stop), rows), pad(targets[start:stop], rows))
-            found.append(reading.first(stop - start))
+            return reading.first(stop - start)
 
-        self._in_chunks("rows", probe.name, count, read)
+        self._in_chunks("rows", probe.name, count, read, lambda start, stop, reading: found.append(reading))
         gradients = [reading.gradients for reading in found if reading.gradients is not None]
         scores = torch.cat([reading.scores for reading in found])
         return Reading(scores, torch.cat(gradients) if gradients else None)
@@ -131,9 +137,10 @@ class Engine:
         else:
             preprocess = session.model.preprocess
             inputs = ops.normalize(pixels, preprocess.mean, preprocess.std)
-        scores, wanted, recorded = [], [], []
+        scores, wanted = list[Tensor](), list[Tensor]()
+        recorded = list[dict[str, Recording]]()
 
-        def predict(start: int, stop: int, rows: int) -> None:
+        def predict(start: int, stop: int, rows: int) -> tuple[Tensor, Tensor, dict[str, Recording]]:
             here = readable[start:stop]
             prediction = session.predict(pad(inputs[start:stop], rows), layers)
             logits = prediction.logits[: len(here)]
@@ -141,11 +148,14 @@ class Engine:
             targets = self.targets.resolve(probabilities, images.labels[here], [images.ids[i] for i in here])
             read = targets.clamp_min(0) if self.layer_gradients else targets[:, :0]  # gradients of no target at all
             found = prediction.recordings(pad(read, rows)) if layers else {}
-            recorded.append({layer: _first(found[layer], len(here)) for layer in layers})
-            scores.append(logits)
-            wanted.append(targets)
+            return logits, targets, {layer: _first(found[layer], len(here)) for layer in layers}
 
-        self._in_chunks("predict", "predict", len(readable), predict)
+        def take(start: int, stop: int, found: tuple[Tensor, Tensor, dict[str, Recording]]) -> None:
+            scores.append(found[0])
+            wanted.append(found[1])
+            recorded.append(found[2])
+
+        self._in_chunks("predict", "predict", len(readable), predict, take)
         logits = torch.cat(scores) if scores else inputs.new_zeros(0, session.classes_out)
         targets = torch.cat(wanted) if wanted else torch.zeros(0, self.targets.count, dtype=torch.int64, device=device)
         kept = _usable(images, readable, logits, targets)
@@ -191,42 +201,56 @@ class Engine:
         return done
 
     def _read(self, name: str, task: Task, block: Block, targets: Tensor) -> None:
-        def read(start: int, stop: int, rows: int) -> None:
+        def read(start: int, stop: int, rows: int) -> Reading:
             cut = block.cut(start, stop)
             wanted = targets[on_device(cut.image, targets.device)] if cut.targets is None else cut.targets
             reading = self.session.read(block.probe, pad(task.inputs(cut), rows), pad(wanted, rows))
-            task.fold(cut, reading.first(len(cut)))
+            return reading.first(len(cut))
 
-        self._in_chunks(name, block.probe.name, len(block), read)
+        def take(start: int, stop: int, reading: Reading) -> None:
+            task.fold(block.cut(start, stop), reading)
 
-    def _in_chunks(self, name: str, kind: str, count: int, work: Callable[[int, int, int], None]) -> None:
-        """Do `work(start, stop, rows)` for all of 0..count in chunks of at most `rows`; `Stopped` where that is asked.
+        self._in_chunks(name, block.probe.name, len(block), read, take)
+
+    def _in_chunks(
+        self, name: str, kind: str, count: int, read: Callable[[int, int, int], T], take: Callable[[int, int, T], None]
+    ) -> None:
+        """Do `take(start, stop, read(start, stop, rows))` for all of 0..count, in order, in chunks of at most `rows`;
+        `Stopped` where that is asked. In lanes several chunks are read at once, ahead of the one that is taken in.
 
         Work that ran out of memory has changed nothing: it is done again in chunks of half the rows.
         """
-        start = 0
-        while start < count:
-            check(self.asked)
-            rows = self.rows[kind]
-            stop = min(start + rows, count)
-            fits = True
-            try:
-                work(start, stop, rows)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if rows == 1:
-                    raise CannotRun(
-                        f"out of memory on {self.session.device} with one row at a time ({kind}): use a smaller "
-                        "batch, model or model input, a lower precision, or another device"
-                    ) from error
-                fits = False
-            if fits:
-                self.on_rows(name, stop - start)
-                start = stop
-            else:
-                self.rows[kind] = rows // 2
-                release(self.session.device)
+        with self.session.at_work(kind) as work:
+            begun: deque[tuple[int, int, Callable[[], T]]] = deque()
+            start = 0
+            while start < count:
+                check(self.asked)
+                rows, ahead = self.rows[kind], begun[-1][1] if begun else start
+                while ahead < count and len(begun) < work.window:
+                    stop = min(ahead + rows, count)
+                    begun.append((ahead, stop, work.submit(partial(read, ahead, stop, rows))))
+                    ahead = stop
+                start, stop, result = begun.popleft()
+                fits = True
+                try:
+                    take(start, stop, result())
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
+                    if rows == 1:
+                        raise CannotRun(
+                            f"out of memory on {self.session.device} with one row at a time ({kind}): use a smaller "
+                            "batch, model or model input, a lower precision, or another device"
+                        ) from error
+                    fits = False
+                if fits:
+                    self.on_rows(name, stop - start)
+                    start = stop
+                else:
+                    work.drop()
+                    begun.clear()
+                    self.rows[kind] = rows // 2
+                    release(self.session.device)
 
 
 @dataclass(frozen=True)

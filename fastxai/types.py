@@ -114,6 +114,7 @@ class Settings:
         default_factory=lambda: {"predict": 8, "scores": 8, "gradients": 8, "directions": 2, "injected": 16}
     )
     threads: int = 0  # of torch, 0: as found
+    lanes: int = 1  # calls of the model side by side on a CPU, which share the threads
     rates: Mapping[str, float] = field(default_factory=dict, compare=False)  # rows a second, as measured
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)  # setting -> why, for people
 

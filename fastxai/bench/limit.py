@@ -1,7 +1,7 @@
 """The limit: the time of the rows that a method needs, as bare passes of the same model.
 
 Inputs are synthetic and lie on the device, chunks are full, nothing is decoded, composed, solved or written. Precision,
-compilation and chunk size are the best that a search finds; a run's own settings are among what is searched.
+compilation, chunk size and lanes are the best that a search finds; a run's own settings are among what is searched.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from fastxai.models import InputGradients, Model, Probe, Scores, Session
 from fastxai.models.calibrate import fast_bf16
 from fastxai.models.compiling import COMPILED_KINDS
 from fastxai.models.device import check_compiler
+from fastxai.models.lanes import LANE_KINDS
 from fastxai.models.session import waves
 from fastxai.types import Settings
 
@@ -39,6 +41,8 @@ class Form:
         named = [self.settings.precision, "compiled" if self.settings.compile else "eager"]
         if self.settings.fold:
             named.append("folded")
+        if self.settings.lanes > 1:
+            named.append(f"in {self.settings.lanes} lanes")
         return f"{' '.join(named)}, {self.size} rows"
 
 
@@ -87,19 +91,21 @@ class Passes:
 
         def seconds(calls: int) -> float:
             start = _now(session.device)
-            for _ in range(calls):
-                self.call(session, inputs, targets)
+            with session.at_work(self.need.kind) as work:
+                for done in [work.submit(partial(self.call, session, inputs, targets)) for _ in range(calls)]:
+                    done()
             return (_now(session.device) - start) / calls
 
         seconds(1)
-        return seconds, seconds(1)
+        return seconds, seconds(session.settings.lanes)
 
 
 def search(model: Model, base: Settings, passes: Passes, budget: float = 1.0) -> Search:
     """The form of the model in which `passes` are fastest.
 
     base: a run's settings. What the model was asked to be (a precision, compiled or not, folded or not) is kept, what
-    is "auto" is searched: eager forms first, then, for scores, the fastest of them compiled, where a compiler is.
+    is "auto" is searched: eager forms first, in the run's lanes; then the fastest of them in one lane and in one for
+    each thread; then the fastest compiled, where a compiler is.
     budget: seconds a size.
     """
     tried = _Tried(model, passes, budget)
@@ -112,6 +118,9 @@ def search(model: Model, base: Settings, passes: Passes, budget: float = 1.0) ->
     if tried.best is None:
         raise CannotRun(f"no form of the model runs: {'; '.join(tried.failed.values())}")
     kind = passes.need.kind
+    if kind in LANE_KINDS and device.type == "cpu" and base.threads > 1:
+        for lanes in dict.fromkeys((1, base.threads)):
+            tried.take(replace(tried.best.settings, lanes=lanes), (tried.best.size,))
     if kind in COMPILED_KINDS.get(device.type, ()) and model.compile is not False and _compiles(device):
         for size in dict.fromkeys((own, tried.best.size, 8, 16)):
             tried.take(replace(tried.best.settings, compile=(kind,)), (size,))

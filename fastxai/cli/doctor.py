@@ -185,5 +185,6 @@ def _model(args: argparse.Namespace) -> dict[str, str]:
         "compile": ", ".join(settings.compile) or "off",
         "rows a call": rows,
         "threads": str(settings.threads),
+        "lanes": str(settings.lanes),
     }
     return chosen | {f"why {name}": reason for name, reason in settings.reasons.items()}

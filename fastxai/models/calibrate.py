@@ -1,4 +1,4 @@
-"""Settling precision and rows a chunk before a run starts, by short timings.
+"""Settling precision, lanes, rows a chunk and compilation before a run starts, by short timings.
 
 Floating-point results depend on the shape of a call, so these numbers are measured once, recorded in the run, and
 read by resumes and by other workers.
@@ -21,6 +21,7 @@ from fastxai.errors import ArgumentError, CannotRun
 from fastxai.memory import release
 from fastxai.models.compiling import COMPILED_KINDS, MOST_TARGETS
 from fastxai.models.device import check_precision, find_device
+from fastxai.models.lanes import LANE_KINDS
 from fastxai.models.model import Model
 from fastxai.models.probes import (
     DirectionalDerivatives,
@@ -42,6 +43,7 @@ _BUDGET = 2.5  # seconds of timing a probe kind
 _COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40 s for a third of the time) pays
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
+_LANES, _MOST_LANES = 4, 16  # where not searched, and at most: each holds the activations of a chunk
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
 # Roughly: which kind a run mostly consists of.
 _COST = {"predict": 1, "scores": 1, "gradients": 4, "directions": 12, "injected": 1}
@@ -102,6 +104,8 @@ def calibrate(
     reasons = {"device": _why_device(device), "threads": "as found" if threads is None else "as asked"}
     precision, reasons["precision"] = _precision(model, base, kinds, reads)
     base = replace(base, precision=precision)
+    if device.type == "cpu" and any(kinds.get(kind) for kind in LANE_KINDS):
+        base = replace(base, lanes=min(base.threads, _LANES))
 
     rows = dict(_ROWS)
     reasons["rows"] = "not searched: no rows beyond predictions"
@@ -123,13 +127,39 @@ def calibrate(
             said.append(f"{kind} " + ", ".join(f"{size}: {speed:.0f}/s" for size, speed in seen.items()))
         if said:
             reasons["rows"] = "rows a second by rows a chunk: " + "; ".join(said)
-    base = replace(base, rows=rows, rates=rates)
+    base, reasons["lanes"] = _lanes(model, replace(base, rows=rows, rates=rates), kinds, reads)
     said = []
     for kind in [kind for kind in COMPILED_KINDS.get(device.type, ()) if kinds.get(kind)]:
         base, why = _compile(model, base, kind, kinds[kind], reads)
         said.append(f"{kind}: {why}")
     reasons["compile"] = "; ".join(said) or "eager: this run reads nothing that can be compiled"
     return replace(base, reasons=reasons)
+
+
+def _lanes(model: Model, usual: Settings, kinds: Mapping[str, int], reads: _Reads) -> tuple[Settings, str]:
+    """The settings with the usual number of lanes, or with another that reads more rows a second; and why.
+
+    Timed for the kind of rows that takes longest, and eagerly also for compiled runs, which gain about as much.
+    """
+    if usual.device != "cpu":
+        return usual, "one on a GPU, which does its work side by side anyway"
+    if usual.threads == 1:
+        return usual, "one for one thread"
+    kind = max(LANE_KINDS, key=lambda kind: _COST[kind] * kinds.get(kind, 0))
+    if not kinds.get(kind):
+        return usual, "one: nothing of this run is read in lanes"
+    if kinds[kind] / usual.rates[kind] < _SEARCHED:
+        return usual, f"{usual.lanes}: too few rows to search"
+    counts = [count for count in (1, 2, 4, 8, _MOST_LANES) if count < usual.threads]
+    counts += [usual.threads] if usual.threads <= _MOST_LANES else []
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(model.open(replace(usual, lanes=count))) for count in counts]
+        found = _seconds(sessions, kind, usual.rows[kind], reads, _BUDGET)
+    rates = {count: usual.rows[kind] / seconds for count, seconds in zip(counts, found, strict=True)}
+    best = max(counts, key=lambda count: rates[count] * (_WORTH if count == usual.lanes else 1))
+    said = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
+    rated = {**usual.rates, kind: round(rates[best], 2)}
+    return replace(usual, lanes=best, rates=rated), f"rows of {kind} a second by lanes: {said}"
 
 
 def _compile(model: Model, eager: Settings, kind: str, expected: int, reads: _Reads) -> tuple[Settings, str]:
@@ -261,21 +291,26 @@ def _seconds(sessions: Sequence[Session], kind: str, rows: int, reads: _Reads, b
         calls.append(reads.call(session, kind, rows))
     begun = time.perf_counter()
     for call, session in zip(calls, sessions, strict=True):
-        _timed(call, session.device)
+        _timed(call, session, kind)
     times: list[list[float]] = []
     while len(times) < 2 or (len(times) < 7 and time.perf_counter() - begun < budget):
-        times.append([_timed(call, session.device) for call, session in zip(calls, sessions, strict=True)])
+        times.append([_timed(call, session, kind) for call, session in zip(calls, sessions, strict=True)])
     return [min(column) for column in zip(*times, strict=True)]
 
 
-def _timed(call: Callable[[], object], device: torch.device) -> float:
+def _timed(call: Callable[[], object], session: Session, kind: str) -> float:
+    """Seconds of one call; in lanes, of as many as keep them all busy for two calls each, divided by their number."""
+    device = session.device
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    begun = time.perf_counter()
-    call()
+    with session.at_work(kind) as work:
+        calls = 2 * (work.window - 1) or 1
+        begun = time.perf_counter()
+        for wait in [work.submit(call) for _ in range(calls)]:
+            wait()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return (time.perf_counter() - begun) / calls
 
 
 def _noise(session: Session, rows: int, kind: str) -> Tensor:

@@ -7,6 +7,7 @@ activations, residual sums and whatever lies between convolutions become part of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -127,11 +128,18 @@ def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..
     call.__code__ = call.__code__.replace()
     options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
     run: Callable[..., Any] = torch.compile(call, dynamic=False, options=options)
+    ready, one_at_a_time = set[object](), threading.Lock()
 
     def compiled(*arguments: Tensor) -> Any:
-        # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
-        # the weights as arguments.
-        with config.patch(freezing=True):
+        # Code is compiled for shapes and for torch's number of threads.
+        form = (torch.get_num_threads(), *(argument.shape for argument in arguments))
+        if form in ready:
             return run(*arguments)
+        # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
+        # the weights as arguments. It holds for the process, so threads do this one after the other.
+        with one_at_a_time, config.patch(freezing=True):
+            result = run(*arguments)
+        ready.add(form)
+        return result
 
     return compiled

@@ -26,6 +26,12 @@ def private_copy(module: nn.Module, device: torch.device) -> nn.Module:
     return private.float().to(device)
 
 
+def twin(module: nn.Module) -> nn.Module:
+    """A copy with the same parameters and everything else its own: what a module keeps on itself while it runs is
+    not met by another thread."""
+    return copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
+
+
 def lower_weights(module: nn.Module, dtype: torch.dtype) -> bool:
     """Give convolution and linear weights `dtype`, in place, and all of them channels-last memory.
 

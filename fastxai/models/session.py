@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fastxai.config import check_int
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.compiling import (
@@ -27,11 +29,12 @@ from fastxai.models.device import DTYPES, check_compiler, check_precision, exact
 from fastxai.models.folding import Folded, fold_batch_norms
 from fastxai.models.forward_mode import read_derivatives, uniform_copy
 from fastxai.models.injector import Injector, is_bottleneck
+from fastxai.models.lanes import LANE_KINDS, InTurn, Lanes, Work
 from fastxai.models.layers import Layers
 from fastxai.models.layouts import Layout
 from fastxai.models.outputs import find_logits
 from fastxai.models.padding import take_in_padding
-from fastxai.models.prepare import lower_weights, private_copy
+from fastxai.models.prepare import lower_weights, private_copy, twin
 from fastxai.models.probes import (
     DirectionalDerivatives,
     InjectedScores,
@@ -70,12 +73,16 @@ class Session:
         self.model, self.settings = model, settings
         self.device = find_device(settings.device)
         check_precision(settings.precision, self.device)
+        check_int("lanes", settings.lanes, 1, None if self.device.type == "cpu" else 1)
         self.dtype = DTYPES[settings.precision]
         self._scale = _FP16_SCALE if settings.precision == "fp16" else 1.0
         self._frozen_backward = self.device.type == "cpu"
         self._stack, self._surroundings = ExitStack(), ExitStack()
         self._module: nn.Module | None = None
-        self._forward: Callable[[Tensor], Any] | None = None
+        self._lanes: Lanes | None = None
+        self._twins: list[nn.Module] = []  # one a lane
+        self._compiling = threading.Lock()
+        self._scorer: Callable[[Tensor], Any] | None = None  # compiled, for scores
         self._predictor: Callable[[Tensor], Any] | None = None  # compiled, for predictions that record nothing
         # Compiled, by the shape of inputs and targets, and by that of inputs and the layers.
         self._differentiate: dict[tuple[int, ...], Gradients] = {}
@@ -94,12 +101,16 @@ class Session:
             stack.callback(self.rest)
             self.wake()
             stack.callback(self._forget)
-            self._module = self._forward = private_copy(self.model.module, self.device)
+            self._module = private_copy(self.model.module, self.device)
             if self.settings.fold:
                 self._fold(self._module)
             mixed = lower_weights(self._module, self.dtype)
             self._autocast = self.dtype != torch.float32 and mixed
             self._try_out()
+            if self.settings.lanes > 1:
+                self._lanes = Lanes(self.settings.lanes, self.settings.threads or torch.get_num_threads())
+                stack.callback(self._lanes.close)
+                self._twins = [twin(self._module) for _ in range(self._lanes.count)]
             if self.settings.compile:
                 check_compiler(self.device)
             if {"scores", "predict"} & set(self.settings.compile):
@@ -107,7 +118,7 @@ class Session:
                 if "predict" in self.settings.compile:
                     self._predictor = compiled
                 if "scores" in self.settings.compile:
-                    self._forward = compiled
+                    self._scorer = compiled
                     self._compile()
             self._stack = stack.pop_all()
         return self
@@ -208,6 +219,12 @@ class Session:
 
         return Prediction(kept[0], record)
 
+    @contextmanager
+    def at_work(self, kind: str) -> Iterator[Work]:
+        """Where `read` is to be called for probes of a kind: in lanes, or in turn. Nothing is running at the end."""
+        with self._lanes.at_work() if self._lanes and kind in LANE_KINDS else nullcontext(InTurn()) as work:
+            yield work
+
     def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
         """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""
         self._opened()
@@ -255,7 +272,7 @@ class Session:
     def _scores(self, probe: Scores, inputs: Tensor, targets: Tensor) -> Reading:
         inputs = self._ready(inputs)  # out here: for compiled code, a tensor made in inference mode is another type
         with torch.inference_mode():
-            logits = self._run(self._forward, inputs).float()
+            logits = self._run(self._scorer or self._opened(), inputs).float()
             scores = self.model.probabilities(logits) if probe.kind == "probability" else logits
             gathered = scores.gather(1, targets)
         return Reading(gathered.clone())  # a normal tensor: those of inference mode cannot be used with autograd
@@ -277,7 +294,7 @@ class Session:
         """Scores [R, K], and for one target after the other the gradients [R, C, H, W] of `_scale` times its score."""
         leaf, count = inputs.detach().requires_grad_(), int(targets.shape[1])
         with torch.enable_grad():
-            logits = self._run(self._module, leaf.clone() if self._mutates else leaf, constant=constant)
+            logits = self._run(self._opened(), leaf.clone() if self._mutates else leaf, constant=constant)
             scores = logits.gather(1, targets)
 
         def gradients() -> Iterator[Tensor]:
@@ -297,12 +314,13 @@ class Session:
             return scores, torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
 
         shapes = (*inputs.shape, *targets.shape)
-        if shapes not in self._differentiate:
-            with self._reported(inputs):
-                made = compile_gradients(differentiate, inputs, targets)
-                made(inputs, targets)
-            self._differentiate[shapes] = made
-        return self._differentiate[shapes]
+        with self._compiling:
+            if shapes not in self._differentiate:
+                with self._reported(inputs):
+                    made = compile_gradients(differentiate, inputs, targets)
+                    made(inputs, targets)
+                self._differentiate[shapes] = made
+            return self._differentiate[shapes]
 
     def _derivatives(self, probe: DirectionalDerivatives, inputs: Tensor, targets: Tensor) -> Reading:
         """Eager and without autocast: forward mode goes with neither."""
@@ -347,7 +365,7 @@ class Session:
 
     def _run(
         self,
-        forward: Callable[[Tensor], Any] | None,
+        forward: Callable[[Tensor], Any],
         inputs: Tensor,
         *,
         constant: bool = False,
@@ -358,7 +376,6 @@ class Session:
         constant: gradients will go back through compiled code that holds the weights as constants. rows: of scores,
         where they are not as many as of inputs.
         """
-        assert forward is not None
         ready = self._ready(inputs)
         if self._mutates and not ready.requires_grad and ready.data_ptr() == inputs.data_ptr():
             ready = ready.clone()
@@ -395,7 +412,7 @@ class Session:
         """One forward pass of two grey pictures before any work: how many scores, and does it write on its input?"""
         probe = self._blank(2)
         with torch.no_grad(), self._reported(probe):
-            logits = self._run(self._module, probe)
+            logits = self._run(self._opened(), probe)
         self._mutates = probe._version > 0
         names, found = self.model.classes, int(logits.shape[1])
         if found == 1 and self.model.output == "softmax":
@@ -408,8 +425,9 @@ class Session:
     def _compile(self) -> None:
         """Compile now, for the shape of the run, so that neither its time nor its errors come in the middle."""
         probe = self._blank(self.settings.rows["scores"])
-        with self._reported(probe):
-            self._scores(Scores(), probe, torch.zeros((len(probe), 1), dtype=torch.int64, device=self.device))
+        targets = torch.zeros((len(probe), 1), dtype=torch.int64, device=self.device)
+        with self._reported(probe), self.at_work("scores") as work:
+            work.submit(lambda: self._scores(Scores(), probe, targets))()
 
     @contextmanager
     def _reported(self, probe: Tensor) -> Iterator[None]:
@@ -452,13 +470,16 @@ class Session:
         return {name: traced.layout(name, self._traced_tokens) for name in names}
 
     def _opened(self) -> nn.Module:
+        """The module, for the calling thread."""
         if self._module is None:
             raise RuntimeError("session is not open: use it as 'with model.open(settings) as session'")
-        return self._module
+        lane = self._lanes.number if self._lanes else None
+        return self._module if lane is None else self._twins[lane]
 
     def _forget(self) -> None:
-        self._module = self._forward = self._predictor = self._uniform = self._layers = self._folded = None
-        self._tokens = None
+        self._module = self._scorer = self._predictor = self._uniform = self._layers = self._folded = None
+        self._tokens = self._lanes = None
+        self._twins.clear()
         self._differentiate.clear()
         self._stages.clear()
         self._bottlenecks.clear()

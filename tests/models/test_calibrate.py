@@ -26,7 +26,7 @@ def test_a_small_model(wrap: Any, net: Any):
     assert settings.rows["scores"] in (4, 8, 16, 32)
     assert settings.rows["gradients"] in (4, 8, 16, 32)
     assert settings.threads == torch.get_num_threads()
-    assert set(settings.reasons) == {"device", "precision", "compile", "fold", "threads", "rows"}
+    assert set(settings.reasons) == {"device", "precision", "compile", "fold", "threads", "lanes", "rows"}
     assert all(settings.reasons.values())
     assert torch.equal(torch.get_rng_state(), state), "calibrating must not move the caller's generator"
     with wrap(net()).open(settings) as session:
@@ -75,7 +75,7 @@ def test_chunks_are_no_larger_than_the_work(monkeypatch: pytest.MonkeyPatch, wra
 def test_the_smallest_chunk_that_is_about_as_fast(
     monkeypatch: pytest.MonkeyPatch, wrap: Any, net: Any, speeds: dict[int, float], chosen: int
 ):
-    monkeypatch.setattr(module, "_seconds", lambda sessions, kind, rows, *_: [rows / speeds[rows]])
+    monkeypatch.setattr(module, "_seconds", lambda sessions, kind, rows, *_: [rows / speeds[rows]] * len(sessions))
     settings = calibrate(wrap(net(), precision="fp32", compile=False), kinds={"scores": 100_000})
     assert settings.rows["scores"] == chosen
     assert settings.rates["scores"] == speeds[chosen]
