@@ -68,7 +68,7 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
     ours, labels, own = own_results(model, case, settings, files, pixels[:compared], options.seed)
     bench.say(f"{name}: searching the limit")
     passes = Passes(case.need, case.classes, layers)
-    limit = search(model, settings, passes)
+    limit = search(model, settings, passes, min(1.0, options.limit_seconds))
 
     subject = Subject(
         model=model,

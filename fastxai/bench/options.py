@@ -17,9 +17,10 @@ class Options:
     images: pictures a measured stream, beside one batch that fills the pipeline; None: 16, and 64 for methods without
     rows of their own. repeat: rounds, in each of which everything measured takes its turn. peers: names of packages to
     compare with. peer_seconds: in one turn a peer explains pictures until it has taken so long, at least one and at
-    most `images`. limit_seconds: the same for the limit's passes, twice a round. compared: pictures whose results are
-    compared. run_images: length of the run that calibration is asked to settle for. batch: pictures at a time, None:
-    as a run has it. seed: of everything random.
+    most `images`. limit_seconds: the same for the limit's passes, twice a round; each form of the model that is tried
+    for it gets as long, and a second at most. compared: pictures whose results are compared. run_images: length of the
+    run that calibration is asked to settle for. batch: pictures at a time, None: as a run has it. seed: of everything
+    random.
     """
 
     images: int | None = None

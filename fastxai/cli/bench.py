@@ -65,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of a peer's turn: it explains as many pictures as that allows, at least one (default: %(default)s)",
     )
+    how.add_argument(
+        "--limit-seconds",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="of a turn of bare passes, and at most of each form tried for it (default: %(default)s)",
+    )
     how.add_argument("--compared", type=int, default=2, metavar="N", help="pictures compared (default: %(default)s)")
     how.add_argument(
         "--run-images", type=int, default=1000, metavar="N", help="calibrate for a run so long (default: %(default)s)"
@@ -89,6 +96,7 @@ def execute(args: argparse.Namespace) -> int:
         repeat=args.repeat,
         peers=() if args.peers == "none" else tuple(name.strip() for name in args.peers.split(",")),
         peer_seconds=args.peer_seconds,
+        limit_seconds=args.limit_seconds,
         compared=args.compared,
         run_images=args.run_images,
         batch=args.batch,

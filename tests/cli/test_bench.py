@@ -27,6 +27,8 @@ QUICK = [
     "1",
     "--peer-seconds",
     "0",
+    "--limit-seconds",
+    "0",
     "--compared",
     "1",
     "--run-images",
