@@ -109,6 +109,8 @@ def search(model: Model, base: Settings, passes: Passes, budget: float = 1.0) ->
     budget: seconds a size.
     """
     tried = _Tried(model, passes, budget)
+    if passes.need.kind not in LANE_KINDS:
+        base = replace(base, lanes=1)
     own = base.rows[passes.need.kind]
     device = torch.device(base.device)
     sizes = [size for size in (_CUDA_SIZES if device.type == "cuda" else _CPU_SIZES) if size != own]

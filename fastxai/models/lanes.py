@@ -1,8 +1,9 @@
 """Lanes: threads that read one model side by side on a CPU, each with its share of the cores.
 
 A call on all cores waits behind every one of its loops for the core that comes last; calls side by side do not. In two
-lanes of one thread each, a compiled EfficientNet-Lite0 read 1.25 times as many rows as in one of two threads. What a
-call computes follows from the threads of its lane alone, not from the number of lanes nor from what goes on beside it.
+lanes of one thread each, a compiled EfficientNet-Lite0 read 1.08 to 1.25 times as many rows as in one of two threads.
+What a call computes follows from the threads of its lane alone, not from the number of lanes nor from what goes on
+beside it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import torch
 
 T = TypeVar("T")
 
-# Probe kinds read in lanes. The others hook into the one module of a session, or share torch's level of forward mode.
-LANE_KINDS = ("scores", "gradients")
+# Probe kinds read in lanes. Gradients are not: compiled ones were slower in two lanes (42 rows a second) than on both
+# cores (66). The others hook into the one module of a session, or share torch's level of forward mode.
+LANE_KINDS = ("scores",)
 
 
 class Work(Protocol):
