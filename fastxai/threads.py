@@ -8,6 +8,16 @@ from contextlib import contextmanager
 import torch
 
 
+def set_threads(count: int) -> None:
+    """`torch.set_num_threads` for the calling thread, so that it lasts.
+
+    The first look of a thread at its number takes the one that any thread set last (ATen's `lazy_init_num_threads`):
+    a number set before it would be lost where others set theirs.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def beside_model(device: torch.device) -> Iterator[Callable[[], None]]:
     """What every thread must call first that computes beside a model on `device`, with torch or with a compiled loop.
@@ -22,6 +32,6 @@ def beside_model(device: torch.device) -> Iterator[Callable[[], None]]:
         return
     threads = torch.get_num_threads()
     try:
-        yield lambda: torch.set_num_threads(1)
+        yield lambda: set_threads(1)
     finally:
         torch.set_num_threads(threads)

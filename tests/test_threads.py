@@ -9,7 +9,7 @@ import torch
 
 import fastxai as fx
 from fastxai.pipeline import calls, streaming
-from fastxai.threads import beside_model
+from fastxai.threads import beside_model, set_threads
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ def test_helpers_of_a_run_work_alone(convolutional, noise_pictures, tmp_path, mo
     assert {count for who, count in seen if who == "model"} == {2}
     assert {who: count for who, count in seen if who != "model"} == {"ahead": 1, "writer": 1}
     assert torch.get_num_threads() == seen_by_a_thread() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_number_lasts_that_was_set_before_the_thread_looked():
+    def begin():
+        set_threads(1)
+        begun.set()
+        assert later.wait(20)
+        seen.append(torch.get_num_threads())
+
+    begun, later, seen = threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=begin)
+    thread.start()
+    assert begun.wait(20)
+    torch.set_num_threads(3)
+    later.set()
+    thread.join()
+    assert seen == [1]
 
 
 @pytest.mark.usefixtures("two_threads")

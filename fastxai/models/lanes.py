@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from fastxai.threads import set_threads
+
 T = TypeVar("T")
 
 # Probe kinds read in lanes. Gradients are not: compiled ones were slower in two lanes (42 rows a second) than on both
@@ -60,7 +62,7 @@ class Lanes:
 
     def _begin(self) -> None:
         self._local.number = self._free.pop()  # an atomic operation
-        torch.set_num_threads(self.each)
+        set_threads(self.each)
 
     @property
     def number(self) -> int | None:

@@ -80,7 +80,9 @@ _one_at_a_time = threading.Lock()
 @contextlib.contextmanager
 def _threads() -> Iterator[None]:
     """torch's number of threads; and one loop at a time, since numba's built-in pool ends the process otherwise."""
-    numba = _import()
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+    numba, threads = _import(), torch.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    if torch.get_num_threads() != threads:  # its pool, when it begins, gives torch's OpenMP its own number
+        torch.set_num_threads(threads)
     with _one_at_a_time:
         yield

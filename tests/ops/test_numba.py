@@ -96,3 +96,17 @@ print(torch.equal(alone, ops.quickshift(picture, kernel_size=3, max_dist=10, rat
 """
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
     assert done.stdout.split("\n")[:2] == ["no pool", "True True"], done.stderr
+
+
+def test_a_pool_that_begins_leaves_torch_its_threads():
+    call = """
+import torch
+import fastxai.ops as ops
+torch.set_num_threads(3)
+ops.quickshift(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), kernel_size=2, max_dist=5, ratio=0.5)
+import numba
+print(numba.threading_layer() != "", torch.get_num_threads())
+"""
+    fewer = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, env=fewer)
+    assert done.stdout.split("\n")[0] == "True 3", done.stderr
