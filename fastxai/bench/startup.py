@@ -63,9 +63,7 @@ def open_and_compile(model: Model, settings: Settings, classes: int) -> tuple[fl
         with model.open(of) as session:
             if "gradients" in of.compile:  # compiled when first read
                 inputs = waves((of.rows["gradients"], model.preprocess.channels, *model.preprocess.size))
-                ready, targets = inputs.to(session.dtype), torch.zeros(len(inputs), classes).long()
-                with session.at_work("gradients") as work:
-                    work.submit(lambda: session.read(InputGradients(), ready, targets))()
+                session.read(InputGradients(), inputs.to(session.dtype), torch.zeros(len(inputs), classes).long())
             return time.perf_counter() - start
 
     eager = opening(replace(settings, compile=()))

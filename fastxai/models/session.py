@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -81,7 +80,6 @@ class Session:
         self._module: nn.Module | None = None
         self._lanes: Lanes | None = None
         self._twins: list[nn.Module] = []  # one a lane
-        self._compiling = threading.Lock()
         self._scorer: Callable[[Tensor], Any] | None = None  # compiled, for scores
         self._predictor: Callable[[Tensor], Any] | None = None  # compiled, for predictions that record nothing
         # Compiled, by the shape of inputs and targets, and by that of inputs and the layers.
@@ -219,11 +217,9 @@ class Session:
 
         return Prediction(kept[0], record)
 
-    @contextmanager
-    def at_work(self, kind: str) -> Iterator[Work]:
+    def at_work(self, kind: str) -> AbstractContextManager[Work]:
         """Where `read` is to be called for probes of a kind: in lanes, or in turn. Nothing is running at the end."""
-        with self._lanes.at_work() if self._lanes and kind in LANE_KINDS else nullcontext(InTurn()) as work:
-            yield work
+        return self._lanes.at_work() if self._lanes and kind in LANE_KINDS else nullcontext(InTurn())
 
     def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
         """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""
@@ -314,13 +310,12 @@ class Session:
             return scores, torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
 
         shapes = (*inputs.shape, *targets.shape)
-        with self._compiling:
-            if shapes not in self._differentiate:
-                with self._reported(inputs):
-                    made = compile_gradients(differentiate, inputs, targets)
-                    made(inputs, targets)
-                self._differentiate[shapes] = made
-            return self._differentiate[shapes]
+        if shapes not in self._differentiate:
+            with self._reported(inputs):
+                made = compile_gradients(differentiate, inputs, targets)
+                made(inputs, targets)
+            self._differentiate[shapes] = made
+        return self._differentiate[shapes]
 
     def _derivatives(self, probe: DirectionalDerivatives, inputs: Tensor, targets: Tensor) -> Reading:
         """Eager and without autocast: forward mode goes with neither."""

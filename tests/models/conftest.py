@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fastxai.errors import CannotRun
 from fastxai.models import Model
+from fastxai.models.device import check_compiler
 from fastxai.types import Preprocess
 
 
@@ -50,6 +52,15 @@ def state(module: nn.Module) -> tuple[object, ...]:
     ]
     buffers = [(name, b.data_ptr(), b.dtype, b._version) for name, b in module.named_buffers()]
     return parts, weights, buffers
+
+
+@pytest.fixture
+def compiler() -> None:
+    """Skips where models cannot be compiled."""
+    try:
+        check_compiler(torch.device("cpu"))
+    except CannotRun as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

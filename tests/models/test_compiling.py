@@ -10,19 +10,10 @@ from torch import Tensor, nn
 
 from fastxai.errors import CannotRun
 from fastxai.models import InputGradients, Model, Recording, Scores
-from fastxai.models.device import check_compiler
 from fastxai.types import Settings
 
 Wrap = Callable[..., Model]
 TARGETS = torch.tensor([[0, 4], [1, 1], [2, 0], [3, 2], [4, 3], [0, 1]])
-
-
-@pytest.fixture
-def compiler() -> None:
-    try:
-        check_compiler(torch.device("cpu"))
-    except CannotRun as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.usefixtures("compiler")

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastxai.errors import ArgumentError, CannotRun
+from fastxai.errors import ArgumentError
 from fastxai.models import Model, Scores
-from fastxai.models.device import check_compiler
 from fastxai.models.lanes import InTurn, Lanes
 from fastxai.types import Settings
 
@@ -72,13 +71,10 @@ def test_in_turn_a_call_is_made_when_its_result_is_asked_for():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_they_read_what_one_lane_of_their_threads_reads(
-    net: type[nn.Module], wrap: Wrap, rows: Tensor, precision: str, compiled: bool
+    request: pytest.FixtureRequest, net: type[nn.Module], wrap: Wrap, rows: Tensor, precision: str, compiled: bool
 ):
     if compiled:
-        try:
-            check_compiler(torch.device("cpu"))
-        except CannotRun as error:
-            pytest.skip(str(error))
+        request.getfixturevalue("compiler")
     model = wrap(net())
     settings = {"precision": precision, "compile": ("scores",) if compiled else (), "rows": {"scores": len(rows)}}
     with model.open(Settings(**settings, threads=1)) as session:
