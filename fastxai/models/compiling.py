@@ -127,6 +127,9 @@ def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..
     # code object of its own, a session takes nothing from the next one and leaves nothing behind.
     call.__code__ = call.__code__.replace()
     options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
+    # Called from Python, every loop on a CPU holds the interpreter's lock: lanes and the threads beside the model would
+    # wait for one another. Called from C++, nothing of a call does.
+    patch = {"freezing": True, "cpp_wrapper": device.type == "cpu"}
     run: Callable[..., Any] = torch.compile(call, dynamic=False, options=options)
     ready, one_at_a_time = set[object](), threading.Lock()
 
@@ -135,9 +138,9 @@ def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..
         form = (torch.get_num_threads(), *(argument.shape for argument in arguments))
         if form in ready:
             return run(*arguments)
-        # Set around the call: as one of torch.compile's options it comes too late for the tracing, which then passes
-        # the weights as arguments. It holds for the process, so threads do this one after the other.
-        with one_at_a_time, config.patch(freezing=True):
+        # Set around the call: freezing as one of torch.compile's options comes too late for the tracing, which then
+        # passes the weights as arguments. It holds for the process, so threads do this one after the other.
+        with one_at_a_time, config.patch(patch):
             result = run(*arguments)
         ready.add(form)
         return result

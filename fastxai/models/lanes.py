@@ -20,9 +20,8 @@ from fastxai.threads import set_threads
 
 T = TypeVar("T")
 
-# Probe kinds read in lanes. Gradients are not: compiled ones were slower in two lanes (42 rows a second) than on both
-# cores (66). The others hook into the one module of a session, or share torch's level of forward mode.
-LANE_KINDS = ("scores",)
+# Probe kinds read in lanes. The others hook into the one module of a session, or share torch's level of forward mode.
+LANE_KINDS = ("scores", "gradients")
 
 
 class Work(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -80,6 +81,7 @@ class Session:
         self._module: nn.Module | None = None
         self._lanes: Lanes | None = None
         self._twins: list[nn.Module] = []  # one a lane
+        self._compiling = threading.Lock()  # lanes compile gradients at their first chunk
         self._scorer: Callable[[Tensor], Any] | None = None  # compiled, for scores
         self._predictor: Callable[[Tensor], Any] | None = None  # compiled, for predictions that record nothing
         # Compiled, by the shape of inputs and targets, and by that of inputs and the layers.
@@ -310,12 +312,13 @@ class Session:
             return scores, torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
 
         shapes = (*inputs.shape, *targets.shape)
-        if shapes not in self._differentiate:
-            with self._reported(inputs):
-                made = compile_gradients(differentiate, inputs, targets)
-                made(inputs, targets)
-            self._differentiate[shapes] = made
-        return self._differentiate[shapes]
+        with self._compiling:
+            if shapes not in self._differentiate:
+                with self._reported(inputs):
+                    made = compile_gradients(differentiate, inputs, targets)
+                    made(inputs, targets)
+                self._differentiate[shapes] = made
+            return self._differentiate[shapes]
 
     def _derivatives(self, probe: DirectionalDerivatives, inputs: Tensor, targets: Tensor) -> Reading:
         """Eager and without autocast: forward mode goes with neither."""

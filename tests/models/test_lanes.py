@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from fastxai.errors import ArgumentError
-from fastxai.models import Model, Scores
+from fastxai.models import InputGradients, Model, Scores
 from fastxai.models.lanes import InTurn, Lanes
 from fastxai.types import Settings
 
 Wrap = Callable[..., Model]
 TARGETS = torch.tensor([[0], [1], [2], [3], [4], [0]])
-PROBE = Scores("logit")
+PROBES = {"scores": Scores("logit"), "gradients": InputGradients()}
 
 
 def test_a_lane_has_its_share_of_the_threads_and_the_caller_one():
@@ -68,21 +68,29 @@ def test_in_turn_a_call_is_made_when_its_result_is_asked_for():
     assert made == [1]
 
 
+@pytest.mark.parametrize("kind", PROBES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_they_read_what_one_lane_of_their_threads_reads(
-    request: pytest.FixtureRequest, net: type[nn.Module], wrap: Wrap, rows: Tensor, precision: str, compiled: bool
+    request: pytest.FixtureRequest,
+    net: type[nn.Module],
+    wrap: Wrap,
+    rows: Tensor,
+    kind: str,
+    precision: str,
+    compiled: bool,
 ):
     if compiled:
         request.getfixturevalue("compiler")
-    model = wrap(net())
-    settings = {"precision": precision, "compile": ("scores",) if compiled else (), "rows": {"scores": len(rows)}}
+    model, probe = wrap(net()), PROBES[kind]
+    settings = {"precision": precision, "compile": (kind,) if compiled else (), "rows": {"scores": len(rows)}}
     with model.open(Settings(**settings, threads=1)) as session:
-        expected = session.read(PROBE, rows, TARGETS)
-    with model.open(Settings(**settings, threads=2, lanes=2)) as session, session.at_work("scores") as work:
-        found = [result() for result in [work.submit(lambda: session.read(PROBE, rows, TARGETS)) for _ in range(8)]]
+        expected = session.read(probe, rows, TARGETS)
+    with model.open(Settings(**settings, threads=2, lanes=2)) as session, session.at_work(kind) as work:
+        found = [result() for result in [work.submit(lambda: session.read(probe, rows, TARGETS)) for _ in range(8)]]
     for reading in found:
         assert torch.equal(reading.scores, expected.scores)
+        assert kind == "scores" or torch.equal(reading.gradients, expected.gradients)
 
 
 def test_what_a_model_keeps_on_itself_meets_no_other_lane(wrap: Wrap, rows: Tensor):
@@ -109,7 +117,7 @@ def test_what_a_model_keeps_on_itself_meets_no_other_lane(wrap: Wrap, rows: Tens
 
 def test_kinds_that_share_something_are_read_in_turn(net: type[nn.Module], wrap: Wrap):
     with wrap(net()).open(Settings(threads=2, lanes=2)) as session:
-        for kind in ("predict", "gradients", "directions", "injected"):
+        for kind in ("predict", "directions", "injected"):
             with session.at_work(kind) as work:
                 assert isinstance(work, InTurn)
 
