@@ -309,7 +309,8 @@ class Session:
 
         def differentiate(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             scores, gradients = self._backward(inputs, targets, constant=True)
-            return scores, torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
+            parts = torch.stack([gradient.float() / self._scale for gradient in gradients], dim=1)
+            return scores, parts.contiguous()  # as sums are, which they are added to
 
         shapes = (*inputs.shape, *targets.shape)
         with self._compiling:

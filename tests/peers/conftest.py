@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -12,11 +14,14 @@ from fastxai.models import Model
 
 @pytest.fixture(scope="session", params=["embedded", "torchvision:resnet50", "torchvision:inception_v3"])
 def classifier(request, photos) -> Model:
-    """A classifier in float32; random weights (which serve for arithmetic) get calibrated batch-norm statistics."""
+    """A classifier in float32. Random weights, which serve for arithmetic, get calibrated batch-norm statistics and
+    inputs smaller than usual."""
     spec = request.param
     if spec == "embedded":
         return fx.load_model(spec, device="cpu", precision="fp32", compile=False)
-    model = fx.load_model(spec, weights="random", device="cpu", precision="fp32", compile=False)
+    loaded = fx.load_model(spec, weights="random", device="cpu", precision="fp32", compile=False)
+    preprocess = replace(loaded.preprocess, size=(160, 160), resize=160)
+    model = Model(loaded.module, preprocess, name=spec, device="cpu", precision="fp32", compile=False)
     settle_batch_norm(model.module, crops(photos, model.preprocess.size, 16))
     return model
 
