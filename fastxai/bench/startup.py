@@ -63,7 +63,9 @@ def open_and_compile(model: Model, settings: Settings, classes: int) -> tuple[fl
         with model.open(of) as session:
             if "gradients" in of.compile:  # compiled when first read
                 inputs = waves((of.rows["gradients"], model.preprocess.channels, *model.preprocess.size))
-                session.read(InputGradients(), inputs.to(session.dtype), torch.zeros(len(inputs), classes).long())
+                ready, targets = inputs.to(session.dtype), torch.zeros(len(inputs), classes).long()
+                with session.at_work("gradients") as work:
+                    work.submit(lambda: session.read(InputGradients(), ready, targets))()
             return time.perf_counter() - start
 
     eager = opening(replace(settings, compile=()))
