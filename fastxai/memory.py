@@ -1,8 +1,13 @@
-"""Running out of memory: how it is told from other errors, and what can be given back."""
+"""Running out of memory: how it is told from other errors, and what can be given back; and keeping memory at hand."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -22,3 +27,51 @@ def release(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+# glibc's options (malloc.h) and their values. The largest block that can come from memory at hand is fixed there.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENAS = -1, -2, -3, -8
+_LARGEST = 32 * 2**20
+_KEPT = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20, _ARENAS: 1}
+# What glibc comes to by itself in a process that has used blocks of that size: setting anything ends its adapting.
+_USUAL = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2 * _LARGEST, _TOP_PAD: 128 * 2**10}
+
+_holders, _holding = 0, threading.Lock()
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Meanwhile memory that this process frees stays with it, for the next call of the model.
+
+    glibc gives large blocks back to the system at once and gets them again at the next call, page by page: with
+    activations of some megabytes that was a fifth to a third of a compiled EfficientNet-Lite0's time. It holds for the
+    whole process; at the end what is free is given back. Where there is no glibc, nothing is done.
+    """
+    global _holders
+    options = _glibc()
+    if options is None:
+        yield
+        return
+    mallopt, trim = options
+    with _holding:
+        _holders += 1
+        if _holders == 1:
+            for option, value in _KEPT.items():
+                mallopt(option, value)
+    try:
+        yield
+    finally:
+        with _holding:
+            _holders -= 1
+            if _holders == 0:
+                for option, value in _USUAL.items():
+                    mallopt(option, value)
+                trim(0)
+
+
+@cache
+def _glibc() -> tuple[Callable[[int, int], int], Callable[[int], int]] | None:
+    library = ctypes.CDLL(None)
+    if not all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallopt", "malloc_trim")):
+        return None
+    return library.mallopt, library.malloc_trim

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fastxai.config import check_int
 from fastxai.errors import ArgumentError, CannotRun
+from fastxai.memory import freed_memory_kept
 from fastxai.models.backward import FrozenBackward
 from fastxai.models.compiling import (
     MOST_TARGETS,
@@ -66,7 +67,8 @@ class Session:
             reading = session.read(Scores(), inputs, targets)
 
     `dtype`: what inputs should have (others are converted). `classes_out`: scores a row. While it is open, float32
-    products are exact (no TF32) and torch uses `settings.threads` threads if that is not 0.
+    products are exact (no TF32), torch uses `settings.threads` threads if that is not 0, and on a CPU the process keeps
+    what memory it frees.
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
@@ -129,9 +131,12 @@ class Session:
         self._stack.close()
 
     def wake(self) -> None:
-        """Set what work needs in the whole process: exact float32 products, `settings.threads`. Entering does it."""
+        """Set what work needs in the whole process: exact float32 products, `settings.threads`, freed memory kept on a
+        CPU. Entering does it."""
         with ExitStack() as stack:
             stack.enter_context(exact_float32())
+            if self.device.type == "cpu":
+                stack.enter_context(freed_memory_kept())
             if self.settings.threads:
                 stack.callback(torch.set_num_threads, torch.get_num_threads())
                 torch.set_num_threads(self.settings.threads)

@@ -60,3 +60,22 @@ def test_norms_that_learn_or_measure_are_left_to_torch():
         assert gradient.shape == (5,)
         measured = F.batch_norm(leaf, torch.zeros(5), torch.ones(5), None, None, training=True)
         assert abs(float(measured.detach().mean())) < 1e-5
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [(7, 2, 3, 14), (3, 2, 1, 11), (1, 2, 0, 9), (1, 3, 0, 8), (4, 4, 0, 12), (5, (2, 1), (2, 0), 10)],
+)
+def test_strided_convolutions_of_compiled_code(channels: int, kernel: int, stride: int, padding: int, size: int):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(24, channels, kernel, kernel, generator=generator).bfloat16()
+    bias = torch.randn(24, generator=generator).bfloat16()
+    inputs = torch.randn(2, channels, size, size, generator=generator).bfloat16()
+    call = lambda x: F.conv2d(x, weight, bias, stride, padding)  # noqa: E731
+    plain = gradients(call, inputs)
+    with FrozenBackward(constant=True):
+        ours = gradients(call, inputs)
+    exact = gradients(lambda x: F.conv2d(x, weight.float(), bias.float(), stride, padding), inputs.float())
+    assert torch.equal(ours[0], plain[0]), "forward passes are torch's own"
+    torch.testing.assert_close(ours[1].float(), exact[1], rtol=2**-8, atol=1e-5)

@@ -1,0 +1,44 @@
+"""Memory that is freed stays with the process, or goes back to the system."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from fastxai.memory import _glibc
+
+SCRIPT = """
+import resource, torch
+from contextlib import nullcontext
+from fastxai.memory import freed_memory_kept
+
+def faults(calls=20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        several = [torch.ones(5_000_000) for _ in range(6)]
+        del several
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+
+torch.ones(5_000_000)
+with freed_memory_kept():
+    with freed_memory_kept():
+        faults(2)
+    inside = faults()  # still kept: the outer one holds
+    kept = resident()
+print(inside, kept - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or _glibc() is None, reason="only glibc gives memory back so")
+def test_freed_memory_is_at_hand_while_it_is_kept_and_given_back_at_the_end():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    inside, given_back = map(float, done.stdout.split())
+    pages = 6 * 5_000_000 * 4 / resource.getpagesize()
+    assert inside < pages / 10, "the same pages are used again"
+    assert given_back > 80, "MiB of the 114 that were free at the end"
