@@ -155,7 +155,7 @@ class Engine:
             wanted.append(found[1])
             recorded.append(found[2])
 
-        self._in_chunks("predict", "predict", len(readable), predict, take)
+        self._in_chunks("predict", "predict", len(readable), predict, take, layers)
         logits = torch.cat(scores) if scores else inputs.new_zeros(0, session.classes_out)
         targets = torch.cat(wanted) if wanted else torch.zeros(0, self.targets.count, dtype=torch.int64, device=device)
         kept = _usable(images, readable, logits, targets)
@@ -213,14 +213,20 @@ class Engine:
         self._in_chunks(name, block.probe.name, len(block), read, take)
 
     def _in_chunks(
-        self, name: str, kind: str, count: int, read: Callable[[int, int, int], T], take: Callable[[int, int, T], None]
+        self,
+        name: str,
+        kind: str,
+        count: int,
+        read: Callable[[int, int, int], T],
+        take: Callable[[int, int, T], None],
+        layers: Sequence[str] = (),
     ) -> None:
         """Do `take(start, stop, read(start, stop, rows))` for all of 0..count, in order, in chunks of at most `rows`;
         `Stopped` where that is asked. In lanes several chunks are read at once, ahead of the one that is taken in.
 
         Work that ran out of memory has changed nothing: it is done again in chunks of half the rows.
         """
-        with self.session.at_work(kind) as work:
+        with self.session.at_work(kind, layers) as work:
             begun: deque[tuple[int, int, Callable[[], T]]] = deque()
             start = 0
             while start < count:

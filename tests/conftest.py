@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--lime-samples",
         type=int,
-        default=80,
+        default=50,
         help="samples of the comparison with the lime package (published: 1000)",
     )
 

@@ -291,19 +291,19 @@ def _seconds(sessions: Sequence[Session], kind: str, rows: int, reads: _Reads, b
         calls.append(reads.call(session, kind, rows))
     begun = time.perf_counter()
     for call, session in zip(calls, sessions, strict=True):
-        _timed(call, session, kind)
+        _timed(call, session, kind, reads.layers)
     times: list[list[float]] = []
     while len(times) < 2 or (len(times) < 7 and time.perf_counter() - begun < budget):
-        times.append([_timed(call, session, kind) for call, session in zip(calls, sessions, strict=True)])
+        times.append([_timed(call, session, kind, reads.layers) for call, session in zip(calls, sessions, strict=True)])
     return [min(column) for column in zip(*times, strict=True)]
 
 
-def _timed(call: Callable[[], object], session: Session, kind: str) -> float:
+def _timed(call: Callable[[], object], session: Session, kind: str, layers: Sequence[str]) -> float:
     """Seconds of one call; in lanes, of as many as keep them all busy for two calls each, divided by their number."""
     device = session.device
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    with session.at_work(kind) as work:
+    with session.at_work(kind, layers) as work:
         calls = 2 * (work.window - 1) or 1
         begun = time.perf_counter()
         for wait in [work.submit(call) for _ in range(calls)]:

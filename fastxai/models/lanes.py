@@ -20,7 +20,8 @@ from fastxai.threads import set_threads
 
 T = TypeVar("T")
 
-# Probe kinds read in lanes. The others hook into the one module of a session, or share torch's level of forward mode.
+# Probe kinds read in lanes, as predictions are that record no layers. The others hook into the one module of a session,
+# or share torch's level of forward mode.
 LANE_KINDS = ("scores", "gradients")
 
 

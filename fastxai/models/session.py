@@ -224,9 +224,11 @@ class Session:
 
         return Prediction(kept[0], record)
 
-    def at_work(self, kind: str) -> AbstractContextManager[Work]:
-        """Where `read` is to be called for probes of a kind: in lanes, or in turn. Nothing is running at the end."""
-        return self._lanes.at_work() if self._lanes and kind in LANE_KINDS else nullcontext(InTurn())
+    def at_work(self, kind: str, layers: Sequence[str] = ()) -> AbstractContextManager[Work]:
+        """Where `read` is to be called for probes of a kind, or `predict` (kind "predict") for those layers: in lanes,
+        or in turn. Nothing is running at the end."""
+        together = kind in LANE_KINDS or (kind == "predict" and not layers)
+        return self._lanes.at_work() if self._lanes and together else nullcontext(InTurn())
 
     def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
         """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""

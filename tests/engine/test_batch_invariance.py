@@ -20,8 +20,8 @@ def test_alone_first_or_last_among_32(embedded, photos, precision, fold):
         crops.append(picture[:, top : top + 224, left : left + 224])
     chosen, others = torch.stack(crops[:1]), torch.stack(crops[1:])
     methods = (
-        fx.Lime(samples=12, segments=fx.Slic(segments=40)),  # the number of segments differs from picture to picture
-        fx.GradientShap(samples=2, attributions=True),
+        fx.Lime(samples=8, segments=fx.Slic(segments=40)),  # the number of segments differs from picture to picture
+        fx.GradientShap(samples=1, attributions=True),
         fx.GradCam(),
     )
     settings = fx.Settings(precision=precision, fold=fold, rows=SETTINGS)

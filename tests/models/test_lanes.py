@@ -117,9 +117,25 @@ def test_what_a_model_keeps_on_itself_meets_no_other_lane(wrap: Wrap, rows: Tens
 
 def test_kinds_that_share_something_are_read_in_turn(net: type[nn.Module], wrap: Wrap):
     with wrap(net()).open(Settings(threads=2, lanes=2)) as session:
-        for kind in ("predict", "directions", "injected"):
-            with session.at_work(kind) as work:
+        for kind, layers in (("predict", ("conv",)), ("directions", ()), ("injected", ())):
+            with session.at_work(kind, layers) as work:
                 assert isinstance(work, InTurn)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_predictions_that_record_nothing_are_made_in_lanes(
+    request: pytest.FixtureRequest, net: type[nn.Module], wrap: Wrap, rows: Tensor, compiled: bool
+):
+    if compiled:
+        request.getfixturevalue("compiler")
+    settings = {"compile": ("predict",) if compiled else (), "rows": {"predict": len(rows)}}
+    model = wrap(net())
+    with model.open(Settings(**settings, threads=1)) as session:
+        expected = session.predict(rows).logits
+    with model.open(Settings(**settings, threads=2, lanes=2)) as session, session.at_work("predict") as work:
+        assert not isinstance(work, InTurn)
+        parts = [work.submit(lambda: session.predict(rows).logits) for _ in range(8)]
+        assert all(torch.equal(part(), expected) for part in parts)
 
 
 def test_lanes_are_counted_from_one(net: type[nn.Module], wrap: Wrap):

@@ -20,9 +20,9 @@ def classifier(request, photos) -> Model:
     if spec == "embedded":
         return fx.load_model(spec, device="cpu", precision="fp32", compile=False)
     loaded = fx.load_model(spec, weights="random", device="cpu", precision="fp32", compile=False)
-    preprocess = replace(loaded.preprocess, size=(160, 160), resize=160)
+    preprocess = replace(loaded.preprocess, size=(128, 128), resize=128)
     model = Model(loaded.module, preprocess, name=spec, device="cpu", precision="fp32", compile=False)
-    settle_batch_norm(model.module, crops(photos, model.preprocess.size, 16))
+    settle_batch_norm(model.module, crops(photos, model.preprocess.size, 12))
     return model
 
 
