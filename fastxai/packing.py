@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fastxai.explainers import Explainer
 from fastxai.types import Preprocess
 
-PADDING = 0.02  # share of the model's work that may go into rows that only fill a chunk
+PADDING = 0.02  # share of the model's work that may go into rows that only fill a chunk, or into waiting for it
 BUDGETS = {"cpu": 1 << 30, "cuda": 4 << 30}  # bytes that images in work and their results may take
 PICTURES = 8  # batches of pictures at once: two decoded, one segmented, one ahead, and then as of results
 RESULTS = 4  # batches of results: in the engine, on their way, waiting for the writer, being written
@@ -24,12 +24,14 @@ def images_in_work(
     images: int,
     bytes_per_image: int,
     budget: int,
+    lanes: int = 1,
 ) -> int:
     """Images to explain together: the fewest, in whole prediction chunks, with less than `PADDING` of padded work.
 
     row_counts: of each explainer, rows an image by probe kind; the rows of one explainer and kind share chunks, the
     last of which is padded. rows: rows a chunk by kind ("predict" among them). Both count: the padding of full
-    batches, and half a chunk, which it is on average where images fail. images: how many there are at all.
+    batches, and half a chunk, which it is on average where images fail. images: how many there are at all. lanes: how
+    many chunks are read side by side; at the end of a batch the others wait for the last one, half a chunk each.
 
     Where `budget` bytes hold fewer images, those with the least padding among the number they hold; at least 1.
     """
@@ -39,7 +41,7 @@ def images_in_work(
         return most
     found, least = step, float("inf")
     for count in range(step, most + 1, step):
-        full, failing = (_padding(row_counts, rows, targets, count, failing) for failing in (False, True))
+        full, failing = (_padding(row_counts, rows, targets, count, lanes, failing) for failing in (False, True))
         if max(full, failing) < PADDING:
             return count
         if full <= least:
@@ -48,9 +50,14 @@ def images_in_work(
 
 
 def _padding(
-    row_counts: Sequence[Mapping[str, int]], rows: Mapping[str, int], targets: int, images: int, failing: bool
+    row_counts: Sequence[Mapping[str, int]],
+    rows: Mapping[str, int],
+    targets: int,
+    images: int,
+    lanes: int,
+    failing: bool,
 ) -> float:
-    """Share of padded work. A row of scores costs one forward pass, a row of gradients K backward passes more."""
+    """Share of padded work and of waiting. A row of scores costs one forward pass, a row of gradients K backward passes more."""
     work, padded = float(images), 0.0
     for counts in row_counts:
         for kind, count in counts.items():
@@ -58,6 +65,7 @@ def _padding(
                 cost = {"gradients": 1 + targets, "directions": _PRODUCTS}.get(kind, 1)
                 work += cost * images * count
                 padded += cost * (rows[kind] / 2 if failing else -(images * count) % rows[kind])
+                padded += cost * rows[kind] * (lanes - 1) / 2
     return padded / (work + padded)
 
 

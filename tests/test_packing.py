@@ -15,8 +15,10 @@ MANY = 10**6
 PREPROCESS = Preprocess((224, 224), 256, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
-def chosen(counts, rows, images=MANY, each=1, budget=MANY * 1000, targets=1):
-    return images_in_work(counts, rows, targets=targets, images=images, bytes_per_image=each, budget=budget)
+def chosen(counts, rows, images=MANY, each=1, budget=MANY * 1000, targets=1, lanes=1):
+    return images_in_work(
+        counts, rows, targets=targets, images=images, bytes_per_image=each, budget=budget, lanes=lanes
+    )
 
 
 def padded(counts, rows, images):
@@ -47,6 +49,8 @@ def test_known_numbers():
     assert chosen([LIME], CPU) == 8
     assert chosen([CAM], CPU) == 8
     assert chosen([SHAP], CPU) == 16
+    assert chosen([SHAP], CPU, lanes=2) == 24, "two lanes wait for one another at the end of a batch"
+    assert chosen([LIME], CPU, lanes=2) == 8
     assert chosen([SHAP], {**GPU, "predict": 8}) == 456
     assert chosen([LIME, SHAP, CAM], {**GPU, "predict": 8}) == 32
 

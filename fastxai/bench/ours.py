@@ -33,6 +33,7 @@ def pictures_at_a_time(model: Model, case: Case, settings: Settings, images: int
         images=images,
         bytes_per_image=size,
         budget=BUDGETS[torch.device(settings.device).type],
+        lanes=settings.lanes,
     )
 
 

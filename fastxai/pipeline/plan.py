@@ -107,4 +107,5 @@ class Plan:
                 normalized=self.source.normalized,
             ),
             budget=BUDGETS[session.device.type],
+            lanes=session.settings.lanes,
         )
