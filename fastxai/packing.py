@@ -57,7 +57,8 @@ def _padding(
     lanes: int,
     failing: bool,
 ) -> float:
-    """Share of padded work and of waiting. A row of scores costs one forward pass, a row of gradients K backward passes more."""
+    """Share of padded work and of waiting. A row of scores costs one forward pass, one of gradients K backward passes
+    more."""
     work, padded = float(images), 0.0
     for counts in row_counts:
         for kind, count in counts.items():

@@ -49,7 +49,7 @@ def test_known_numbers():
     assert chosen([LIME], CPU) == 8
     assert chosen([CAM], CPU) == 8
     assert chosen([SHAP], CPU) == 16
-    assert chosen([SHAP], CPU, lanes=2) == 24, "two lanes wait for one another at the end of a batch"
+    assert chosen([SHAP], CPU, lanes=2) == 32, "two lanes wait for one another at the end of a batch"
     assert chosen([LIME], CPU, lanes=2) == 8
     assert chosen([SHAP], {**GPU, "predict": 8}) == 456
     assert chosen([LIME, SHAP, CAM], {**GPU, "predict": 8}) == 32
