@@ -103,10 +103,12 @@ class Call:
 
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
+_QUOTES = "\"'"
 
 
 def parse_call(text: str, kind: str) -> Call:
-    """Read `name`, `name:a=1,b=x` or `name(a=1,b=x)`; values are numbers, true/false/none, nested calls or words."""
+    """Read `name`, `name:a=1,b=x` or `name(a=1,b=x)`; values are numbers, true/false/none, nested calls, words, or
+    texts in quotes (`layer="3"`), which are what they look like."""
     text = text.strip()
     match = _NAME.match(text)
     if match is None:
@@ -130,9 +132,12 @@ def parse_call(text: str, kind: str) -> Call:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Split at commas that stand outside of brackets."""
-    depth, start = 0, 0
+    """Split at commas that stand outside of brackets and quotes."""
+    depth, start, quote = 0, 0, ""
     for position, character in enumerate(text):
+        if quote or character in _QUOTES:
+            quote = "" if character == quote else quote or character
+            continue
         depth += (character in "([") - (character in ")]")
         if character == "," and depth == 0:
             yield text[start:position]
@@ -142,6 +147,8 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _value(text: str, kind: str) -> Any:
+    if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
+        return text[1:-1]
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
