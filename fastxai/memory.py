@@ -43,8 +43,8 @@ _holders, _holding = 0, threading.Lock()
 def freed_memory_kept() -> Iterator[None]:
     """Meanwhile memory that this process frees stays with it, for the next call of the model.
 
-    glibc gives large blocks back to the system at once and gets them again at the next call, page by page: with
-    activations of some megabytes that was a fifth to a third of a compiled EfficientNet-Lite0's time. It holds for the
+    glibc gives large blocks back to the system and gets them again at the next call, page by page: 25,000 pages, and
+    60 to 75 of 440 ms, for the input gradients of eight rows of a compiled ResNet-50 on two cores. It holds for the
     whole process; at the end what is free is given back. Where there is no glibc, nothing is done.
     """
     global _holders

@@ -12,7 +12,6 @@ from fastxai.memory import _glibc
 
 SCRIPT = """
 import resource, torch
-from contextlib import nullcontext
 from fastxai.memory import freed_memory_kept
 
 def faults(calls=20):

@@ -37,9 +37,8 @@ def conv2d(
         and not isinstance(pads, str)
     ):
         pads, output = pair(pads), None
-        strided, thin = max(strides) > 1, weight.shape[1] * strides[0] * strides[1] <= BLOCK
-        points = weight.shape[2:] == (1, 1)
-        if strided and (depthwise or (constant and groups == 1 and (thin or points))):
+        strided, points = max(strides) > 1, weight.shape[2:] == (1, 1)
+        if strided and (depthwise or (constant and groups == 1 and (points or _thin(weight, strides)))):
             output = _Strided.apply(input.to(weight.dtype), weight, bias, strides, pads, groups)
         elif constant and (depthwise or groups == 1) and not strided and _covers(weight, pads):
             output = _Plain.apply(input.to(weight.dtype), weight, bias, pads, groups)
@@ -50,6 +49,11 @@ def conv2d(
 
 def _covers(weight: Tensor, padding: tuple[int, int]) -> bool:
     return all(p < k for p, k in zip(padding, weight.shape[2:], strict=True))
+
+
+def _thin(weight: Tensor, stride: tuple[int, int]) -> bool:
+    """Whether the gradients of all pixels within a stride are no more channels than one block of oneDNN's."""
+    return int(weight.shape[1]) * stride[0] * stride[1] <= BLOCK
 
 
 def _turned(weight: Tensor, groups: int) -> Tensor:
@@ -101,7 +105,7 @@ class _Strided(torch.autograd.Function):
         def turned(i: int, j: int) -> Tensor:
             return _turned(weight[:, :, i :: stride[0], j :: stride[1]], groups)
 
-        if groups == 1 and channels * stride[0] * stride[1] <= BLOCK:  # all of them in one
+        if groups == 1 and _thin(weight, stride):  # all of them in one
             every = torch.cat([turned(i, j) for i in range(stride[0]) for j in range(stride[1])])
             found = F.conv2d(outputs[0], every, padding=padding).unflatten(1, (stride[0], stride[1], channels))
             part = lambda i, j: found[:, i, j]  # noqa: E731
