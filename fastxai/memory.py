@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -27,6 +27,8 @@ def release(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif (glibc := _glibc()) is not None:
+        glibc.malloc_trim(0)
 
 
 # glibc's options (malloc.h) and their values. The largest block that can come from memory at hand is fixed there.
@@ -48,16 +50,15 @@ def freed_memory_kept() -> Iterator[None]:
     whole process; at the end what is free is given back. Where there is no glibc, nothing is done.
     """
     global _holders
-    options = _glibc()
-    if options is None:
+    glibc = _glibc()
+    if glibc is None:
         yield
         return
-    mallopt, trim = options
     with _holding:
         _holders += 1
         if _holders == 1:
             for option, value in _KEPT.items():
-                mallopt(option, value)
+                glibc.mallopt(option, value)
     try:
         yield
     finally:
@@ -65,13 +66,12 @@ def freed_memory_kept() -> Iterator[None]:
             _holders -= 1
             if _holders == 0:
                 for option, value in _USUAL.items():
-                    mallopt(option, value)
-                trim(0)
+                    glibc.mallopt(option, value)
+                glibc.malloc_trim(0)
 
 
 @cache
-def _glibc() -> tuple[Callable[[int, int], int], Callable[[int], int]] | None:
+def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None)
-    if not all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallopt", "malloc_trim")):
-        return None
-    return library.mallopt, library.malloc_trim
+    wanted = ("gnu_get_libc_version", "mallopt", "malloc_trim")
+    return library if all(hasattr(library, name) for name in wanted) else None

@@ -41,6 +41,11 @@ class Plugin:
     def __str__(self) -> str:
         return f"{GROUPS[self.group]} {self.name!r} of {self.package} {self.version}"
 
+    @property
+    def module(self) -> str:
+        """Where its object is."""
+        return self.value.partition(":")[0].strip()
+
     def load(self) -> Any:
         """The object; `CannotRun` in one line where it cannot be had."""
         try:
@@ -71,6 +76,11 @@ def find_plugin(group: str, name: str) -> Plugin | None:
         packages = ", ".join(plugin.package for plugin in found)
         raise CannotRun(f"{GROUPS[group]} {name!r} is declared by several packages ({packages}): uninstall all but one")
     return found[0] if found else None
+
+
+def loaded_plugins() -> list[Plugin]:
+    """Those of every group whose module this process has imported."""
+    return [plugin for group in GROUPS for plugin in find_plugins(group) if plugin.module in sys.modules]
 
 
 def is_object(text: str) -> bool:

@@ -77,6 +77,9 @@ def test_the_examples_method_and_model_run_in_the_command(
     side = np.linspace(-1, 1, 16)
     wanted = np.exp(-(side[:, None] ** 2 + side**2) / (2 * 0.25**2))
     np.testing.assert_allclose(found["centre"].maps[0, 0].numpy(), wanted, rtol=1e-5)  # exp in float32
+    versions = run.info()["versions"]
+    assert versions["centre-maps"] == "1.2"  # its methods decide what the run holds
+    assert {"torchvision", "captum", "scikit-image", "numba"} < set(versions)
     assert main(["verify", str(out)]) == 0
     one = tmp_path / "one.h5"
     assert main(["export", str(out), "-o", str(one)]) == 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
+import importlib.metadata
 import json
 import platform
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ import torch
 
 from fastxai._version import __version__
 from fastxai.errors import ArgumentError, CannotRun, SchemaError
+from fastxai.plugins import loaded_plugins
 from fastxai.store import files
 from fastxai.store.files import PART, commit_file, reason
 from fastxai.store.names import RUN_JSON, SCHEMA, SHARDS, check_schema
@@ -25,6 +29,8 @@ from fastxai.store.schema import RunConfig, check_same, settings_from_dict, sett
 from fastxai.types import Settings
 
 _LOCK = "run.lock"
+_COMPUTE = ("torchvision", "captum", "numba", "scikit-image", "scipy")
+_ZOOS = {"timm": "timm", "transformers": "transformers"}
 _NO_DIGEST = "0" * 32
 _DIGEST = re.compile(r'(?<=^ )"digest": "[0-9a-f]{32}"', re.MULTILINE)
 
@@ -91,8 +97,8 @@ def changed_manifest(folder: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes and stores."""
-    return {
+    """Versions of what computes and stores; of model zoos and plugins, of those that this process has loaded."""
+    found = {
         "fastxai": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
@@ -100,6 +106,11 @@ def versions() -> dict[str, str]:
         "hdf5": h5py.version.hdf5_version,
         "python": platform.python_version(),
     }
+    wanted = [*_COMPUTE, *(package for module, package in _ZOOS.items() if module in sys.modules)]
+    for package in wanted:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found | {plugin.package: plugin.version for plugin in loaded_plugins()}
 
 
 def now() -> str:

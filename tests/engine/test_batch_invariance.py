@@ -4,12 +4,21 @@ import pytest
 import torch
 
 import fastxai as fx
+from fastxai.models.calibrate import fast_bf16
 
 SETTINGS = {"predict": 8, "scores": 8, "gradients": 4}
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("precision", "fold"), [("fp32", False), ("bf16", True)])
+@pytest.mark.parametrize(
+    ("precision", "fold"),
+    [
+        ("fp32", False),
+        pytest.param(
+            "bf16", True, marks=pytest.mark.skipif(not fast_bf16(), reason="bf16 takes many minutes on this CPU")
+        ),
+    ],
+)
 def test_alone_first_or_last_among_32(embedded, photos, precision, fold):
     pictures = [torch.from_numpy(picture).permute(2, 0, 1) for picture in photos.values()]
     generator = torch.Generator().manual_seed(0)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastxai.models.backward import FrozenBackward
+from fastxai.models.backward.convolutions import BLOCK
 
 
 def gradients(call: object, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,4 +79,8 @@ def test_strided_convolutions_of_compiled_code(channels: int, kernel: int, strid
         ours = gradients(call, inputs)
     exact = gradients(lambda x: F.conv2d(x, weight.float(), bias.float(), stride, padding), inputs.float())
     assert torch.equal(ours[0], plain[0]), "forward passes are torch's own"
-    torch.testing.assert_close(ours[1].float(), exact[1], rtol=2**-8, atol=1e-5)
+    across, down = (stride, stride) if isinstance(stride, int) else stride
+    if kernel == 1 or channels * across * down <= BLOCK:
+        torch.testing.assert_close(ours[1].float(), exact[1], rtol=2**-8, atol=1e-5)
+    else:
+        assert torch.equal(ours[1], plain[1]), "left to torch, which rounds as it goes where there is no AVX-512"

@@ -135,11 +135,12 @@ def test_low_precision_stays_close(generator):
 
 
 def test_a_row_does_not_depend_on_its_neighbours(generator):
-    points, differences, parts = rows(3, 4, generator)
+    # four: torch computes a sigmoid's last numbers, those that fill no pair of vectors (16 with AVX2), in another way
+    points, differences, parts = rows(4, 4, generator)
     module = seeded(Mobile)
     _, tangents = unpack_directions(pack_directions(points, differences, parts), 4)
     scores, derivatives = directional_derivatives(module, points, tangents)
-    for order in ([2, 0, 1], [1, 1, 1]):
+    for order in ([2, 0, 3, 1], [1, 1, 1, 1]):
         again = directional_derivatives(module, points[order], tangents[:, order])
         assert torch.equal(again[0], scores[order])
         assert torch.equal(again[1], derivatives[:, order])
