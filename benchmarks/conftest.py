@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.timing import Call, Figure, medians
+from fastxai.bench.record import head
+
+FIGURES = pytest.StashKey[list[dict[str, Any]]]()
 
 
 class Measure(Protocol):
@@ -27,6 +32,21 @@ class Measure(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="where benchmarks run (default: cpu)")
+    parser.addoption(
+        "--record", type=Path, metavar="FILE", help="write the figures there, for scripts/performance_table"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file, figures = session.config.getoption("--record"), session.config.stash[FIGURES]
+    if file is not None and figures:
+        device = torch.device(session.config.getoption("--device"))
+        record = {**head(device), "program": "fastxai benchmarks", "figures": figures}
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +58,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def measure(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], device: torch.device) -> Measure:
+def measure(
+    request: pytest.FixtureRequest,
+    benchmark: BenchmarkFixture,
+    capsys: pytest.CaptureFixture[str],
+    device: torch.device,
+) -> Measure:
     """Times op, peer and limit in turns; prints one line and leaves the figure in the record of pytest-benchmark.
 
     peer_calls: how many of the peer's calls do the work of one of the op's, for a peer too slow to do it all each time.
@@ -59,6 +84,7 @@ def measure(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], dev
         theirs = found["peer"] * peer_calls
         figure = Figure(name, device.type, work, found["op"], peer[0], theirs, limit[0], found["limit"])
         benchmark.extra_info.update(figure.record())
+        request.config.stash[FIGURES].append(figure.record())
 
         def waited() -> None:
             op()

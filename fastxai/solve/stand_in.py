@@ -75,17 +75,20 @@ def _likelihood(signs: Tensor, values: Tensor, relevance: Tensor) -> Callable[[_
 
 
 def _climb(value: Callable[[_Place], float], place: _Place, fixed: tuple[int, ...]) -> _Place:
-    """The place on the grid that is better than all its neighbours, from `place` on uphill; some axes are fixed."""
+    """The place on the grid that is better than all its neighbours, uphill along one axis after another."""
     while True:
-        around = [place]
-        for axis, choices in enumerate(_GRID):
+        begun = place
+        for axis in (axis for axis in range(len(_GRID)) if axis not in fixed):
             for step in (-1, 1):
-                if axis not in fixed and 0 <= place[axis] + step < len(choices):
-                    around.append((*place[:axis], place[axis] + step, *place[axis + 1 :]))
-        best = max(around, key=value)
-        if best == place:
+                while (following := _neighbour(place, axis, step)) is not None and value(following) > value(place):
+                    place = following
+        if place == begun:
             return place
-        place = best
+
+
+def _neighbour(place: _Place, axis: int, step: int) -> _Place | None:
+    at = place[axis] + step
+    return (*place[:axis], at, *place[axis + 1 :]) if 0 <= at < len(_GRID[axis]) else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = PROJECT / "scripts" / "performance_table"
-README = "before\n<!-- performance: begin -->\nold\n<!-- performance: end -->\nafter\n"
+CALLS = "<!-- calls of other packages: begin -->\nold\n<!-- calls of other packages: end -->\n"
+README = f"before\n<!-- performance: begin -->\nold\n<!-- performance: end -->\n{CALLS}after\n"
 
 
 def table(readme: Path, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -78,6 +79,7 @@ def test_without_results_it_says_so(readme: Path, results: Path) -> None:
     assert table(readme, results).returncode == 0
     text = readme.read_text()
     assert "no result files" in text and "old" not in text
+    assert "no such record" in text
     assert text.startswith("before\n<!-- performance: begin -->\n") and text.endswith("end -->\nafter\n")
     assert table(readme, results, "--check").returncode == 0
 
@@ -95,6 +97,32 @@ def test_every_row_states_work_model_and_hardware(readme: Path, results: Path) -
         "| 3.46 (bf16, compiled) | 88% | - | - | - |",
     ]
     assert table(readme, results, "--check").returncode == 0
+
+
+def test_calls_of_other_packages_stand_side_by_side_by_form_of_the_model(readme: Path, results: Path) -> None:
+    figure = {
+        "name": "captum Lime, fp32",
+        "work": "25 samples",
+        "peer": "captum",
+        "peer_seconds": 0.1234,
+        "ratio": 1.26,
+    }
+    figures = [
+        figure,
+        {**figure, "work": "8 samples"},
+        {**figure, "name": "captum Lime, auto", "ratio": 2.0},
+        {**figure, "name": "lime, a function"},  # no form of a model: not in the table
+    ]
+    head = {key: value for key, value in record().items() if key not in ("model", "cases")}
+    told = {**head, "program": "fastxai benchmarks", "versions": {"captum": "0.9"}, "figures": figures}
+    (results / "calls.json").write_text(json.dumps(told))
+    assert table(readme, results).returncode == 0
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [
+        "| `captum Lime` | 25 samples | a CPU, 2 cores | captum 0.9: 123 ms | 1.3x | 2.0x |",
+        "| `captum Lime` | 8 samples | a CPU, 2 cores | captum 0.9: 123 ms | 1.3x | - |",
+    ]
+    assert "Measured 2026-01-02." in readme.read_text()
 
 
 def test_what_cannot_be_read_is_refused(readme: Path, results: Path) -> None:
