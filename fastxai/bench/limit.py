@@ -22,7 +22,7 @@ from fastxai.models.calibrate import fast_bf16
 from fastxai.models.compiling import COMPILED_KINDS
 from fastxai.models.device import check_compiler
 from fastxai.models.lanes import LANE_KINDS
-from fastxai.models.session import waves
+from fastxai.models.runner import waves
 from fastxai.types import Settings
 
 PROBES: Mapping[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}

@@ -11,7 +11,7 @@ import torch
 
 from fastxai.bench.cases import Case
 from fastxai.models import InputGradients, Model, calibrate
-from fastxai.models.session import waves
+from fastxai.models.runner import waves
 from fastxai.types import Settings
 
 _IMPORTS = "import fastxai.pipeline, fastxai.explainers.gradient_shap, fastxai.explainers.lime, fastxai.models"

@@ -32,7 +32,8 @@ from fastxai.models.probes import (
     pack_directions,
     pack_injections,
 )
-from fastxai.models.session import Session, waves
+from fastxai.models.runner import waves
+from fastxai.models.session import Session
 from fastxai.types import Settings
 
 # Rows a chunk where not searched: predictions never are, an image has only one; a row of directions holds many; for

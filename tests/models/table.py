@@ -18,7 +18,7 @@ from torchvision import models
 from torchvision.models import MaxVit, SwinTransformer, VisionTransformer
 
 from fastxai.models import Model
-from fastxai.models.session import waves
+from fastxai.models.runner import waves
 from fastxai.types import Preprocess
 from tests.peers.conftest import settle_batch_norm
 

@@ -36,7 +36,7 @@ def test_compiled_code_holds_its_weights_as_constants(net: type[nn.Module], wrap
             with wrap(net()).open(Settings(compile=("scores",), rows={"scores": len(rows)})) as session:
                 before = session.read(Scores("logit"), rows, TARGETS).scores
                 with torch.no_grad():
-                    for part in session._opened().modules():
+                    for part in session._runner.module.modules():
                         if isinstance(part, nn.Conv2d):
                             part.weight.zero_()
                 assert torch.equal(session.read(Scores("logit"), rows, TARGETS).scores, before)
@@ -53,7 +53,7 @@ def test_compiled_gradients_are_those_of_eager_ones(
     with model.open(Settings(precision=precision, compile=("gradients",))) as session:
         found = session.read(InputGradients(), rows, targets)
         again = session.read(InputGradients(), rows.flip(0), targets.flip(0))
-        assert len(session._differentiate) == 1
+        assert len(session._gradients._compiled) == 1
     assert found.gradients.shape == (len(rows), count, *rows.shape[1:])
     share = {"fp32": 1e-5, "bf16": 0.08}[precision]  # roundings of 2^-9 through five layers, in other places
     assert (found.gradients - expected.gradients).norm() <= share * expected.gradients.norm()
@@ -111,5 +111,5 @@ def test_predictions_that_record_nothing_are_compiled_too(net: type[nn.Module], 
         expected = session.predict(rows).logits
     with wrap(net()).open(Settings(compile=("predict",))) as session:
         found = session.predict(rows).logits
-        assert session._predictor is not None
+        assert session._predictor._compiled is not None
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)  # fused loops sum in another order

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastxai.models import InputGradients, Scores
 from fastxai.models.folding import fold_batch_norms
-from fastxai.models.session import waves
+from fastxai.models.runner import waves
 from fastxai.types import Settings
 
 

@@ -14,7 +14,7 @@ TARGETS = torch.tensor([[0, 3]] * 6)
 
 
 def hooks(session):
-    return [part for part in session._module.modules() if part._forward_hooks or part._forward_pre_hooks]
+    return [part for part in session._runner.module.modules() if part._forward_hooks or part._forward_pre_hooks]
 
 
 def test_packing_is_undone():

@@ -112,7 +112,9 @@ def test_what_a_model_keeps_on_itself_meets_no_other_lane(wrap: Wrap, rows: Tens
         found = [part().scores for part in parts]
         expected = [session.read(Scores("logit"), rows + k, targets).scores for k in range(10)]
         assert all(map(torch.equal, found, expected))
-        assert len({id(p) for m in (session._module, *session._twins) for p in m.parameters()}) == 2, "weights once"
+        assert len({id(p) for m in (session._runner.module, *session._runner._twins) for p in m.parameters()}) == 2, (
+            "weights once"
+        )
 
 
 def test_kinds_that_share_something_are_read_in_turn(net: type[nn.Module], wrap: Wrap):

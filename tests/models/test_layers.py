@@ -56,7 +56,7 @@ def test_maps_with_their_positions_first_are_turned():
         for name in names:
             assert found[name].activation.shape == (1, 768, 2, 2)
             assert found[name].gradients.shape == (1, 2, 768, 2, 2)
-        normalised = session._opened().norm(found["features.7"].activation.movedim(1, -1)).movedim(-1, 1)
+        normalised = session._runner.module.norm(found["features.7"].activation.movedim(1, -1)).movedim(-1, 1)
         torch.testing.assert_close(normalised, found["permute"].activation, rtol=1e-5, atol=1e-5)  # float32 norms
 
 
@@ -69,7 +69,7 @@ def test_wrong_names_come_back_with_close_ones(net: type[nn.Module], wrap: Any):
         with pytest.raises(ArgumentError, match=r"feature maps .* got 'head', which gives \[1, 5\]"):
             session.check_layer("head")
         assert session.check_layer("conv") == "conv"
-        assert not any(part._forward_hooks for part in session._opened().modules())
+        assert not any(part._forward_hooks for part in session._runner.module.modules())
 
 
 def test_a_layer_that_runs_twice_is_not_taken(wrap: Any):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastxai.models.padding import take_in_padding
-from fastxai.models.session import waves
+from fastxai.models.runner import waves
 
 
 class Padded(nn.Conv2d):

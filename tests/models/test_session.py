@@ -208,7 +208,7 @@ def test_a_prediction_without_layers_builds_no_graph_and_recordings_are_read_onc
         recorded.recordings(TARGETS)
         with pytest.raises(RuntimeError, match="freed"):
             recorded.recordings(TARGETS)
-        assert not any(part._forward_hooks for part in session._opened().modules())
+        assert not any(part._forward_hooks for part in session._runner.module.modules())
 
 
 def test_hooks_are_gone_after_an_error(net: type[nn.Module], wrap: Wrap, rows: Tensor):
@@ -221,7 +221,7 @@ def test_hooks_are_gone_after_an_error(net: type[nn.Module], wrap: Wrap, rows: T
             session.predict(rows, ("head",))
         with pytest.raises(ArgumentError, match="'nowhere'"):
             session.predict(rows, ("nowhere",))
-        assert not any(part._forward_hooks for part in session._opened().modules())
+        assert not any(part._forward_hooks for part in session._runner.module.modules())
 
 
 def test_a_layer_that_returns_a_tuple_is_recorded_by_its_first_tensor(net: type[nn.Module], wrap: Wrap, rows: Tensor):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import fastxai as fx
 from fastxai.errors import ArgumentError, CannotRun
 from fastxai.explainers import EXPLAINERS, Explainer
-from fastxai.models import InputGradients, Scores, Session
+from fastxai.models import InputGradients, Scores
+from fastxai.models.runner import Runner
 from fastxai.types import Settings
 from tests.models.conftest import state
 from tests.models.table import TABLE, Entry, noise
@@ -91,7 +92,7 @@ def test_grad_cam_is_that_of_hooks_on_the_layer(entry: Entry, exact: nn.Module):
 def test_the_layer_that_is_found(entry: Entry):
     with entry.model().open(Settings()) as session:
         assert session.cam_layer() == entry.layer
-        layout = session._traced().layout(entry.layer, session._traced_tokens)
+        layout = session._lookup.traced().layout(entry.layer, session._lookup.tokens)
         assert layout.form == {"maps": "[B, D, h, w]", "last": "[B, h, w, D]"}.get(
             entry.form, f"[B, {entry.form.removeprefix('0 + ').replace('x', '*')}, D]"
         )
@@ -141,15 +142,15 @@ class Calls(list[int]):
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls, run = Calls(), Session._run
+    calls, run = Calls(), Runner.run
 
-    def counted(self: Session, forward: Any, inputs: Tensor, **options: Any) -> Tensor:
+    def counted(self: Runner, forward: Any, inputs: Tensor, **options: Any) -> Tensor:
         if len(calls) == calls.allowed:
             raise Flagged
         calls.append(len(inputs))
         return run(self, forward, inputs, **options)
 
-    monkeypatch.setattr(Session, "_run", counted)
+    monkeypatch.setattr(Runner, "run", counted)
     return calls
 
 

@@ -98,7 +98,7 @@ def test_the_last_layer_whose_patches_the_scores_see(before: int, pool: str, lay
     module = Vit(before, pool=pool)
     with wrapped(module).open(Settings()) as session:
         assert session.cam_layer() == layer
-        assert session._traced().layout(layer, session._traced_tokens) == Layout(True, (ROWS, COLUMNS), before)
+        assert session._lookup.traced().layout(layer, session._lookup.tokens) == Layout(True, (ROWS, COLUMNS), before)
         targets = torch.tensor([[3, 1]] * 4)
         found = session.predict(pictures(), (layer,)).recordings(targets)[layer]
     for k in range(2):
@@ -197,7 +197,7 @@ def test_merged_patches_keep_their_place():
     model = Model(module, Preprocess((16, 24), None), device="cpu")
     with model.open(Settings()) as session:
         assert session.cam_layer() == "norm"
-        tokens = session._traced_tokens()
+        tokens = session._lookup.tokens()
         assert tokens.layouts["blocks.0"] == Layout(True, (4, 6))
         assert tokens.layouts["blocks.1"] == tokens.layouts["norm"] == Layout(True, (2, 3))
         assert "blocks.0.inner" not in tokens.layouts, "its first dimension is windows, not pictures"
