@@ -28,7 +28,7 @@ _NUGGET = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 _OWN = (0.0, 0.25, 0.5, 0.75, 0.9)
 _ADDITIVE = (0.0, 0.3, 0.6, 0.8, 0.9, 0.97)
 _FARTHEST = 2.0  # of atanh(t): beyond it a segment's two halves would be games of their own
-_LEARNED = 1000  # rows that decide the shape of the covariance: the time goes with their cube
+_LEARNED = 384  # rows that decide the shape of the covariance: more took four times as long for equal errors
 
 _Place = tuple[int, ...]  # on the grid: interaction, nugget, additive, own
 _GRID = (_INTERACTION, _NUGGET, _ADDITIVE, _OWN)
