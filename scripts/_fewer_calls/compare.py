@@ -18,6 +18,7 @@ from fastxai.explainers.rounds import next_rows
 
 LIME_YARDSTICK = 1000
 LIME_ROWS = (128, 192, 256, 320, 384, 448, 576, 768)
+MORE_ROWS = (1024, 1536, 2000)  # of LIME, until the tolerance of "auto" is met; no more than the long run leaves out
 SHAP_ROWS = (128, 192, 256, 384, 512, 768, 1024)
 INTERVAL = 1.6449  # standard errors to either side that hold 90% of a normal distribution
 
@@ -104,6 +105,10 @@ def _lime(read: Readings, seeds: int) -> dict[str, Any]:
         name: _median_errors(LIME_ROWS, seeds, fit, wanted.__getitem__)
         for name, fit in (("smooth, paired", smooth_paired), ("smooth", smooth), ("paired", paired))
     }
+    best = errors["smooth, paired"]
+    for rows in MORE_ROWS:
+        if min(best.values()) > fits.LIME.tolerance:
+            best |= _median_errors([rows], seeds, smooth_paired, wanted.__getitem__)
     return {"yardstick": yardstick, **errors, "calls": {name: calls_for(of, yardstick) for name, of in errors.items()}}
 
 

@@ -20,7 +20,7 @@ from fastxai import ops, sampling
 from fastxai.models import Model, Scores, Session, calibrate
 from fastxai.types import Settings
 
-LIME_ROWS, SHAP_ROWS = 21_001, 20_002  # all segments and pairs; all, none and pairs
+LIME_ROWS, SHAP_ROWS = 21_001, 20_002
 _LONG = 450_000  # rows of the whole run, for calibration
 _SEED = 2**20  # of the long run
 
@@ -36,7 +36,7 @@ class PeerShap:
 
 @dataclass(frozen=True)
 class Readings:
-    """Of one picture and class: coalitions bool [n, S], values float64 [n]."""
+    """Of one picture and class: coalitions bool [n, S], values float64 [n]. Those of LIME, those of KernelSHAP."""
 
     name: str
     segments: int
@@ -49,27 +49,42 @@ class Readings:
         """From a file that `save` wrote."""
         with np.load(file, allow_pickle=False) as data:
             segments = int(data["segments"])
-
-            def rows(name: str) -> tuple[Tensor, Tensor]:
-                kept = np.unpackbits(data[f"{name}_kept"], axis=1, count=segments)
-                return torch.from_numpy(kept).bool(), torch.from_numpy(data[f"{name}_values"]).double()
-
+            lime, shap = coalitions(segments)
+            if str(data["coalitions"]) != _digest(lime, shap):
+                raise SystemExit(f"{file} was read with another sampler's coalitions: remove it to have it read again")
             peers = [
                 PeerShap(*one) for one in zip(data["calls"].tolist(), data["default"], data["without"], strict=True)
             ]
-            return cls(str(data["name"]), segments, rows("lime"), rows("shap"), tuple(peers))
+            values = (torch.from_numpy(data[name]).double() for name in ("lime", "shap"))
+            return cls(str(data["name"]), segments, (lime, next(values)), (shap, next(values)), tuple(peers))
 
     def save(self, file: Path) -> None:
-        """One bit a segment, float32 scores, compressed; whole or not at all."""
+        """float32 scores, compressed; whole or not at all. The coalitions follow from the number of segments."""
         arrays: dict[str, object] = {"name": self.name, "segments": self.segments}
-        for name, (kept, values) in (("lime", self.lime), ("shap", self.shap)):
-            arrays |= {f"{name}_kept": np.packbits(kept.numpy(), axis=1), f"{name}_values": values.float().numpy()}
+        arrays["coalitions"] = _digest(self.lime[0], self.shap[0])
+        arrays |= {name: getattr(self, name)[1].float().numpy() for name in ("lime", "shap")}
         arrays["calls"] = [peer.calls for peer in self.peers]
         arrays["default"] = np.stack([peer.default for peer in self.peers])
         arrays["without"] = np.stack([peer.without for peer in self.peers])
         part = file.with_suffix(".part.npz")
         np.savez_compressed(part, **arrays)
         part.rename(file)
+
+
+def coalitions(segments: int) -> tuple[Tensor, Tensor]:
+    """Of the long runs, bool [n, S]: LIME's, all segments and pairs; KernelSHAP's, all, none and pairs."""
+    counts, keys = torch.tensor([segments]), sampling.stream_keys(_SEED, ["00" * 16], "lime")
+    every = torch.arange(LIME_ROWS)
+    lime = ops.unpack(sampling.paired_coalitions(keys, counts, torch.zeros_like(every), every), segments)
+    shap = ops.unpack(sampling.shapley_coalitions(keys, counts, SHAP_ROWS)[0][0], segments)
+    return lime.bool(), shap.bool()
+
+
+def _digest(*kept: Tensor) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in kept:
+        digest.update(np.packbits(part.numpy(), axis=1).tobytes())
+    return digest.hexdigest()
 
 
 class Game:
@@ -142,10 +157,7 @@ def _settings(model: Model, folder: Path, threads: int | None) -> Settings:
 
 def _read(game: Game, name: str, peer_seeds: int) -> Readings:
     segments = int(game.labels.max()) + 1
-    counts, keys = torch.tensor([segments]), sampling.stream_keys(_SEED, ["00" * 16], "lime")
-    every = torch.arange(LIME_ROWS)
-    lime = ops.unpack(sampling.paired_coalitions(keys, counts, torch.zeros_like(every), every), segments).bool()
-    shap = ops.unpack(sampling.shapley_coalitions(keys, counts, SHAP_ROWS)[0][0], segments).bool()
+    lime, shap = coalitions(segments)
     peers = tuple(_peer(game, segments, seed) for seed in range(peer_seeds))
     return Readings(name, segments, (lime, game(lime).double()), (shap, game(shap).double()), peers)
 

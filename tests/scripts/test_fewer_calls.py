@@ -76,16 +76,24 @@ def test_calls_lie_between_the_numbers_that_were_measured():
     assert calls_for(errors, 0.01) == math.inf
 
 
-def test_readings_are_kept_whole(tmp_path):
+def test_readings_are_kept_whole(tmp_path, monkeypatch):
+    from _fewer_calls import readings
     from _fewer_calls.readings import PeerShap, Readings
 
-    kept, values = torch.rand(30, 13) < 0.5, torch.rand(30).double()
-    peer = PeerShap(2074, np.arange(13.0), np.ones(13))
-    Readings("a.png", 13, (kept, values), (kept[:9], values[:9]), (peer, peer)).save(tmp_path / "one.npz")
-    found = Readings.load(tmp_path / "one.npz")
+    monkeypatch.setattr(readings, "LIME_ROWS", 31)
+    monkeypatch.setattr(readings, "SHAP_ROWS", 22)
+    (lime, shap), values = readings.coalitions(13), torch.rand(31).double()
+    assert lime.shape == (31, 13) and shap.shape == (22, 13)
+    peer, file = PeerShap(2074, np.arange(13.0), np.ones(13)), tmp_path / "one.npz"
+    Readings("a.png", 13, (lime, values), (shap, values[:22]), (peer, peer)).save(file)
+    found = Readings.load(file)
     assert (found.name, found.segments, len(found.peers), found.peers[1].calls) == ("a.png", 13, 2, 2074)
-    assert torch.equal(found.lime[0], kept) and torch.equal(found.shap[1], values[:9].float().double())
+    assert torch.equal(found.lime[0], lime) and torch.equal(found.lime[1], values.float().double())
+    assert torch.equal(found.shap[0], shap) and torch.equal(found.shap[1], values[:22].float().double())
     assert np.array_equal(found.peers[0].default, np.arange(13.0))
+    monkeypatch.setattr(readings, "_SEED", 7)  # other coalitions than those that were read
+    with pytest.raises(SystemExit, match="read with another sampler"):
+        Readings.load(file)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the shap package, as it is imported
@@ -100,6 +108,7 @@ def test_the_whole_study_on_a_tiny_model(tmp_path, monkeypatch, capsys, photos):
     monkeypatch.setattr(readings, "_LONG", 10)
     monkeypatch.setattr(compare, "LIME_YARDSTICK", 300)
     monkeypatch.setattr(compare, "LIME_ROWS", (100, 200))
+    monkeypatch.setattr(compare, "MORE_ROWS", (220, 240))
     monkeypatch.setattr(compare, "SHAP_ROWS", (100, 200))
     monkeypatch.setattr(compare.fits, "LIME", compare.fits.fx.Lime(tolerance=0.5, most=200))
     Image.fromarray(photos["chelsea"]).save(tmp_path / "cat.png")
@@ -116,5 +125,7 @@ def test_the_whole_study_on_a_tiny_model(tmp_path, monkeypatch, capsys, photos):
     assert 0 < found["lime"]["smooth, paired"][200] < 1
     assert 0 < found["kernel-shap"]["linear"][200] < found["kernel-shap"]["linear"][100]
     assert 100 <= found["auto"]["rows"] <= 200
+    met = min(error for rows, error in found["lime"]["smooth, paired"].items() if rows <= 200) <= 0.5
+    assert (240 not in found["lime"]["smooth, paired"]) == met, "more rows only as long as the tolerance is not met"
     assert 0 <= found["auto"]["covered"] <= 1
     assert set(compare.summary([found])) == set(compare.summary([found, found]))
