@@ -18,7 +18,7 @@ from fastxai.explainers.rounds import next_rows
 
 LIME_YARDSTICK = 1000
 LIME_ROWS = (128, 192, 256, 320, 384, 448, 576, 768)
-MORE_ROWS = (1024, 1536, 2000)  # of LIME, until the tolerance of "auto" is met; no more than the long run leaves out
+MORE_ROWS = (1024, 1536, 2048, 3072, 4096)  # of LIME, until the tolerance of "auto" is met
 SHAP_ROWS = (128, 192, 256, 384, 512, 768, 1024)
 INTERVAL = 1.6449  # standard errors to either side that hold 90% of a normal distribution
 
@@ -108,7 +108,10 @@ def _lime(read: Readings, seeds: int) -> dict[str, Any]:
     best = errors["smooth, paired"]
     for rows in MORE_ROWS:
         if min(best.values()) > fits.LIME.tolerance:
-            best |= _median_errors([rows], seeds, smooth_paired, wanted.__getitem__)
+            left = max(LIME_YARDSTICK, rows // 2)
+            best |= _median_errors(
+                [rows], seeds, smooth_paired, lambda seed, left=left: _plain(read, draws[seed].rest(left))
+            )
     return {"yardstick": yardstick, **errors, "calls": {name: calls_for(of, yardstick) for name, of in errors.items()}}
 
 
