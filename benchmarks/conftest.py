@@ -11,7 +11,6 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.timing import Call, Figure, medians
-from fastxai.bench.record import head
 
 FIGURES = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -44,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     file, figures = session.config.getoption("--record"), session.config.stash[FIGURES]
     if file is not None and figures:
+        from fastxai.bench.record import head  # the ops are measured also where captum is not installed
+
         device = torch.device(session.config.getoption("--device"))
         record = {**head(device), "program": "fastxai benchmarks", "figures": figures}
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -83,8 +84,9 @@ def measure(
         found = medians({"op": op, "peer": peer[1], "limit": limit[1]}, device, rounds)
         theirs = found["peer"] * peer_calls
         figure = Figure(name, device.type, work, found["op"], peer[0], theirs, limit[0], found["limit"])
-        benchmark.extra_info.update(figure.record())
-        request.config.stash[FIGURES].append(figure.record())
+        record = figure.record()
+        benchmark.extra_info.update(record)
+        request.config.stash[FIGURES].append(record)
 
         def waited() -> None:
             op()
