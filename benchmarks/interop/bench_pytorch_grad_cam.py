@@ -10,6 +10,7 @@ import torch
 from fastxai.interop import pytorch_grad_cam as ours
 
 
+@pytest.mark.timeout(1200)  # Score-CAM of the package takes a minute a call, in each of three turns
 @pytest.mark.parametrize("name", ["GradCAM", "GradCAMPlusPlus", "LayerCAM", "ScoreCAM"])
 def test_cam(measure, subject, name):
     with warnings.catch_warnings():

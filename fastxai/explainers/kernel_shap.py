@@ -33,10 +33,10 @@ class KernelShap(Explainer):
 
     Rows are all segments, none, and pairs z, 1 - z of evenly spread sizes, small sizes without repeats; never more than
     the 2^S coalitions that there are. All targets come from the same rows. surrogate: "linear" is the weighted
-    regression of the papers; "smooth" fits a Gaussian process to the rows and reports its Shapley values, exactly:
-    closer from the same rows, with standard errors in `stderr`. samples="auto", with "smooth": rows are added until the
-    largest standard error of a segment is at most `tolerance` of the range of the values, for every target (Covert and
-    Lee's rule), or there are `most`.
+    regression of the papers; "smooth" fits a Gaussian process to the rows (where it is likelier, to logits of their
+    probabilities) and reports its Shapley values: closer from the same rows, with standard errors in `stderr`.
+    samples="auto", with "smooth": rows are added until the largest standard error of a segment is at most `tolerance`
+    of the range of the values, for every target (Covert and Lee's rule), or there are `most`.
     segments, fill, explains: as for `Lime`.
     """
 

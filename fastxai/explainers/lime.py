@@ -37,11 +37,11 @@ class Lime(Explainer):
     whole one, as in `captum.attr.Lime` (which has `kernel_width` 1, a lasso with `alpha` 0.01, and logits).
 
     surrogate: "linear" is the fit above; "lasso" has |beta|_1, and 1 / (2 n) before the sum, its weights scaled to sum
-    to n, which leaves few segments (needs scikit-learn); "smooth" first fits a Gaussian process to the rows and then
-    reports the linear fit to *that*, on all 2^S coalitions (so `alpha`, which is for few rows, does not count): the
-    same coefficients from fewer model calls, with standard errors in `stderr`. samples="auto", with "smooth": rows are
-    added until the error that they foretell for the coefficients of every target, relative to their norm, is at most
-    `tolerance`, or there are `most`.
+    to n, which leaves few segments (needs scikit-learn); "smooth" first fits a Gaussian process to the rows (where it
+    is likelier, to logits of their probabilities) and then reports the linear fit to *that*, on all 2^S coalitions or
+    32,768 of them (so `alpha`, which is for few rows, does not count): the same coefficients from fewer model calls,
+    with standard errors in `stderr`. samples="auto", with "smooth": rows are added until the error that they foretell
+    for the coefficients of every target, relative to their norm, is at most `tolerance`, or there are `most`.
     """
 
     method: ClassVar[str] = "lime"

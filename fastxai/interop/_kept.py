@@ -19,6 +19,7 @@ from fastxai.engine import Engine
 from fastxai.errors import ArgumentError, ArgumentTypeError
 from fastxai.explainers import Explainer
 from fastxai.models import Model, Probe, Reading, Session, calibrate
+from fastxai.models.lanes import LANE_KINDS
 from fastxai.targets import parse_targets
 from fastxai.types import Preprocess, Settings
 
@@ -76,7 +77,8 @@ class KeptModel:
             for kind in ("predict", "scores", "gradients", "injected"):
                 if kind not in session.settings.compile:
                     most = max(engine.rows[kind], _ROWS[session.device.type])
-                    engine.rows[kind] = _even(rows[kind], most) if kind in rows else most
+                    lanes = session.settings.lanes if kind in LANE_KINDS else 1
+                    engine.rows[kind] = _even(rows[kind], most, lanes) if kind in rows else most
             yield engine
         finally:
             session.rest()
@@ -193,7 +195,7 @@ def _ids(inputs: Tensor) -> list[str]:
     return [str(image) for image in range(len(inputs))]
 
 
-def _even(count: int, most: int) -> int:
-    """Rows a chunk: as few chunks as `most` allows, all about as long."""
-    chunks = -(-count // most)
+def _even(count: int, most: int, lanes: int) -> int:
+    """Rows a chunk: as few chunks as `most` allows and keep all lanes busy, all about as long."""
+    chunks = -(-count // (most * lanes)) * lanes
     return -(-count // chunks)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fastxai.solve.kernels import cosine_kernel
+from fastxai.solve.samples import Sample, lime_sample, shapley_sample
 
 _ROWS = 128  # at a time: S^2 complex numbers each
 
@@ -24,10 +25,14 @@ _ROWS = 128  # at a time: S^2 complex numbers each
 class Functional(Protocol):
     """A report on games of S segments, [S]; it is 0 for games that do not vary, and additive games are what it says.
 
-    `mean`: share of coalitions that keep a segment, as the report weighs them.
+    `mean`: share of coalitions that keep a segment, as the report weighs them. `sample`: for games of no closed form.
     """
 
     mean: Tensor
+
+    @property
+    def sample(self) -> Sample:
+        """Coalitions to read the game on, and the report's estimate from what is read."""
 
     def of_products(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The reports on games with factors low and high [n, S], float64 -> [n, S], and their weighted means [n]."""
@@ -41,7 +46,7 @@ class LimeCoefficients:
     """Coefficients of the least-squares fit on all coalitions with LIME's weights, which is LIME with n = infinity."""
 
     def __init__(self, segments: int, kernel_width: float, device: torch.device) -> None:
-        self.segments = segments
+        self.segments, self.kernel_width, self.device = segments, kernel_width, device
         sizes = torch.arange(segments + 1, dtype=torch.float64, device=device)
         total = sizes.new_full((), float(segments))
         ways = torch.lgamma(total + 1) - torch.lgamma(sizes + 1) - torch.lgamma(total - sizes + 1)
@@ -57,6 +62,10 @@ class LimeCoefficients:
         self.parts = torch.fft.fft(weight.to(torch.complex128)) / (segments + 1)
         spread = weight * (sizes - segments * self.mean)
         self.spread = torch.fft.fft(spread.to(torch.complex128)) / (segments + 1)
+
+    @property
+    def sample(self) -> Sample:
+        return lime_sample(self.segments, self.kernel_width, self.device)
 
     def of_products(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         found, means = [], []
@@ -100,9 +109,14 @@ class ShapleyValues:
 
     def __init__(self, segments: int, device: torch.device) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(segments // 2 + 1)  # exact for polynomials of degree S
+        self.segments, self.device = segments, device
         self.mean = torch.tensor(0.5, dtype=torch.float64, device=device)
         self.share = torch.tensor((nodes + 1) / 2, dtype=torch.float64, device=device)
         self.weights = torch.tensor(weights / 2, dtype=torch.float64, device=device)
+
+    @property
+    def sample(self) -> Sample:
+        return shapley_sample(self.segments, self.device)
 
     def of_products(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         found, means = [], []

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastxai.interop import _kept
-from fastxai.interop._kept import KeptModel
+from fastxai.interop._kept import KeptModel, _even
 from fastxai.models import InputGradients, Scores
 
 
@@ -98,6 +98,14 @@ def test_chunks_are_even(net, inputs):
     assert seen[-4:] == [7, 7, 7, 7]
     with torch.no_grad():
         assert torch.allclose(found.scores, net(rows)[:, :1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "lanes", "rows"), [(5, 8, 1, 5), (5, 8, 2, 3), (25, 8, 2, 7), (33, 8, 2, 6), (1, 8, 4, 1)]
+)
+def test_every_lane_has_a_chunk(count, most, lanes, rows):
+    """5 rows are one chunk for one lane, two of 3 for two."""
+    assert _even(count, most, lanes) == rows
 
 
 def test_memory_that_ends_makes_chunks_smaller(net, inputs):

@@ -13,7 +13,8 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = PROJECT / "scripts" / "performance_table"
 CALLS = "<!-- calls of other packages: begin -->\nold\n<!-- calls of other packages: end -->\n"
-README = f"before\n<!-- performance: begin -->\nold\n<!-- performance: end -->\n{CALLS}after\n"
+FEWER = "<!-- model calls: begin -->\nold\n<!-- model calls: end -->\n"
+README = f"before\n<!-- performance: begin -->\nold\n<!-- performance: end -->\n{CALLS}{FEWER}after\n"
 
 
 def table(readme: Path, results: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +80,7 @@ def test_without_results_it_says_so(readme: Path, results: Path) -> None:
     assert table(readme, results).returncode == 0
     text = readme.read_text()
     assert "no result files" in text and "old" not in text
-    assert "no such record" in text
+    assert text.count("no such record") == 2
     assert text.startswith("before\n<!-- performance: begin -->\n") and text.endswith("end -->\nafter\n")
     assert table(readme, results, "--check").returncode == 0
 
@@ -123,6 +124,29 @@ def test_calls_of_other_packages_stand_side_by_side_by_form_of_the_model(readme:
         "| `captum Lime` | 8 samples | a CPU, 2 cores | captum 0.9: 123 ms | 1.3x | - |",
     ]
     assert "Measured 2026-01-02." in readme.read_text()
+
+
+def fewer_calls(lime: float, shap: float, ratio: float) -> dict[str, Any]:
+    peers = {"default": {"calls": shap, "peer calls": 2100}, "without": {"calls": 2 * shap, "peer calls": 2100}}
+    auto = {"ratio": ratio, "covered": 0.9}
+    return {"lime": {"calls": {"smooth, paired": lime}}, "kernel-shap": peers, "auto": auto}
+
+
+def test_calls_for_the_same_answer(readme: Path, results: Path) -> None:
+    pictures = [fewer_calls(400, 210, 1.0), fewer_calls(300, 200.4, 1.5), fewer_calls(500, 150, 0.9)]
+    told = {"schema": 1, "program": "scripts/fewer_calls", "date": "2026-01-02T03:04:05+00:00"}
+    told |= {"model": "embedded", "seeds": 20, "auto_seeds": 50, "pictures": pictures}
+    (results / "fewer.json").write_text(json.dumps(told))
+    assert table(readme, results).returncode == 0
+    text = readme.read_text()
+    assert [line for line in text.splitlines() if line.startswith("| `")] == [
+        "| `lime` | 1000 | `lime:surrogate=smooth,sampling=paired` | 400 | 300 to 500 |",
+        "| `shap.KernelExplainer`, its defaults | 2100 to 2100 | `kernel-shap` | 200 | 150 to 210 |",
+        "| `shap.KernelExplainer`, `l1_reg=0` | 2100 to 2100 | `kernel-shap` | 401 | 300 to 420 |",
+    ]
+    assert "stops at 1.00 times" in text and "hold 90%" in text and "Measured 2026-01-02." in text
+    (results / "again.json").write_text(json.dumps(told))
+    assert "more than one record" in table(readme, results).stderr
 
 
 def test_what_cannot_be_read_is_refused(readme: Path, results: Path) -> None:

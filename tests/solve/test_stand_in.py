@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from fastxai.solve import LimeCoefficients, ShapleyValues, report_by_stand_in
+from fastxai.solve import LimeCoefficients, ShapleyValues, cosine_kernel, report_by_stand_in
 from tests.solve.test_functionals import ALL, CPU, SEGMENTS, lime_by_hand, shapley_by_hand
 
 
@@ -67,3 +68,42 @@ def test_values_that_do_not_vary():
     assert found.weights.abs().max() < 1e-9
     assert found.mean.item() == 0.25
     assert torch.isfinite(found.stderr).all()
+
+
+def probabilities(seed: int) -> torch.Tensor:
+    """A game that is smooth as a logit, [2^S]: flat at both ends as a probability."""
+    return (1.5 * game(seed) - 1).sigmoid()
+
+
+def test_probabilities_are_looked_at_as_logits():
+    """Half the error of the same game times 10, which is none of probabilities and left as it is."""
+    for functional, by_hand in (
+        (LimeCoefficients(SEGMENTS, 0.25, CPU), lime_by_hand()),
+        (ShapleyValues(SEGMENTS, CPU), shapley_by_hand()),
+    ):
+        ratios = []
+        for seed in range(10):
+            values, some = probabilities(seed), rows(seed, 48)
+            wanted = by_hand @ values
+            found = report_by_stand_in(ALL[some] > 0, values[some, None], functional).weights[0]
+            straight = report_by_stand_in(ALL[some] > 0, 10 * values[some, None], functional).weights[0] / 10
+            ratios.append((found - wanted).norm() / (straight - wanted).norm())
+        assert torch.stack(ratios).median() < 0.5
+
+
+def test_standard_errors_cover_probabilities():
+    inside = []
+    functional, by_hand = LimeCoefficients(SEGMENTS, 0.25, CPU), lime_by_hand()
+    for seed in range(30):
+        values, some = probabilities(seed), rows(seed, 48)
+        found = report_by_stand_in(ALL[some] > 0, values[some, None], functional)
+        inside.append(((found.weights[0] - by_hand @ values).abs() <= 1.645 * found.stderr[0]).double().mean())
+    assert torch.stack(inside).mean() > 0.8
+
+
+def test_a_mean_of_probabilities_is_their_mean():
+    """LIME's weighted mean, which its intercept follows from."""
+    values = probabilities(0)
+    found = report_by_stand_in(ALL > 0, values[:, None], LimeCoefficients(SEGMENTS, 0.25, CPU))
+    weights = cosine_kernel(ALL.sum(1).long()[None], torch.tensor([SEGMENTS]), 0.25)[0]
+    assert found.mean.item() == pytest.approx(float(weights @ values / weights.sum()), rel=1e-2)
