@@ -33,7 +33,6 @@ An agreement rank_correlation, lowest, top10, pairs: see `fastxai.bench.agreemen
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import math
 import os
 import platform
@@ -46,6 +45,7 @@ from fastxai._version import __version__
 from fastxai.bench.memory import Peak
 from fastxai.bench.peers import PEERS
 from fastxai.bench.turns import Times
+from fastxai.packages import versions_of
 
 SCHEMA, PROGRAM = 1, "fastxai bench"
 _PACKAGES = (
@@ -86,12 +86,7 @@ def versions() -> dict[str, str]:
     found = {"fastxai": __version__, "python": platform.python_version()}
     if torch.version.cuda is not None:
         found["cuda"] = torch.version.cuda
-    for name in (*_PACKAGES, *PEERS):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | versions_of((*_PACKAGES, *PEERS))
 
 
 def speed(times: Times, peak: Peak) -> dict[str, Any]:

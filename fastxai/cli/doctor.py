@@ -7,7 +7,6 @@ With --model, the model is loaded and calibrated as a run would do it, which tak
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 from fastxai._version import __version__
 from fastxai.errors import CannotRun
+from fastxai.packages import versions_of
 
 NAME = "doctor"
 HELP = "what this machine offers and what will be used"
@@ -159,11 +159,8 @@ def _compiler() -> str:
 def _part(name: str, distributions: tuple[str, ...], extra: str) -> str:
     from fastxai.ops._cuda import extra_name
 
-    for distribution in distributions:
-        try:
-            return f"{distribution} {importlib.metadata.version(distribution)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    for distribution, version in versions_of(distributions).items():
+        return f"{distribution} {version}"
     if importlib.util.find_spec(name) is not None:
         return "there, of an unknown version"
     if extra == "cuda":

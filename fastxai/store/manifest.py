@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import platform
 import re
@@ -21,6 +19,7 @@ import torch
 
 from fastxai._version import __version__
 from fastxai.errors import ArgumentError, CannotRun, SchemaError
+from fastxai.packages import versions_of
 from fastxai.plugins import loaded_plugins
 from fastxai.store import files
 from fastxai.store.files import PART, commit_file, reason
@@ -107,10 +106,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
     }
     wanted = [*_COMPUTE, *(package for module, package in _ZOOS.items() if module in sys.modules)]
-    for package in wanted:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found | {plugin.package: plugin.version for plugin in loaded_plugins()}
+    return found | versions_of(wanted) | {plugin.package: plugin.version for plugin in loaded_plugins()}
 
 
 def now() -> str:

@@ -6,11 +6,11 @@ A peer's file has `prepare(subject) -> Explain`; it imports the package only the
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
 from fastxai.bench.peers.subject import Answer, Explain, Subject
+from fastxai.packages import versions_of
 
 __all__ = ["PEERS", "Answer", "Explain", "Peer", "Subject"]
 
@@ -35,10 +35,7 @@ class Peer:
 
     @property
     def version(self) -> str:
-        try:
-            return importlib.metadata.version(self.name)
-        except importlib.metadata.PackageNotFoundError:
-            return "unknown"
+        return versions_of([self.name]).get(self.name, "unknown")
 
     def prepare(self, subject: Subject) -> Explain:
         """The peer at work on `subject`: a function from picture numbers to one `Answer` a picture."""
