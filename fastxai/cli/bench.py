@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", help="write the record there, as JSON")
+    output.add_argument("-o", "--out", metavar="FILE", help="write the record there, as JSON")
     output.add_argument("--json", action="store_true", help="print the record as JSON")
     output.add_argument("--quiet", action="store_true", help="do not say what is being measured")
 

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGES",
         help="files, folders, globs, .txt/.csv lists, .tar shards, module:DATA_SET",
     )
-    parser.add_argument("--out", metavar="RUN", help="folder of the run (required)")
+    parser.add_argument("-o", "--out", metavar="RUN", help="folder of the run (required)")
     parser.add_argument(
         "--dataset-workers", type=int, default=0, metavar="N", help="processes that fetch the items of a data set"
     )

@@ -39,6 +39,7 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int = 2
         ([], "COMMAND"),
         (["explode"], "invalid choice: 'explode'"),
         (["explain", "--out", "x"], "IMAGES must name at least one"),
+        (["explain", "-o", "x"], "IMAGES must name at least one"),
         (["explain", "a.png"], "--out must name the folder"),
         (["explain", "a.png", "--out", "x", "--seed", "q"], "--seed: invalid int value: 'q'"),
         (["explain", "a.png", "--out", "x", "--precision", "int8"], "--precision: invalid choice"),
