@@ -111,11 +111,8 @@ class Process:
         of the rest is estimated on a sample of coalitions.
         """
         parts, means = self.parts(functional)
-        weights, mean, variance = (
-            self.weights(parts),
-            self.mean + self.duals.T @ means,
-            self._variance(parts, functional),
-        )
+        weights, variance = self.weights(parts), self._variance(parts, functional)
+        mean = self.mean + self.duals.T @ means
         if not self.warp.straight:
             sample = functional.sample
             warped = self.predict(sample.signs)
