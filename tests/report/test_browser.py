@@ -66,7 +66,8 @@ def opened(browser: Browser, report: Path, **options: Any) -> Iterator[Tab]:
 
 
 def names(tab: Tab) -> list[str]:
-    return tab.locator("#grid .name").all_inner_texts()
+    """Of the gallery's cards, also those that are not drawn yet: their inner text is empty until then."""
+    return tab.locator("#grid .name").all_text_contents()
 
 
 def places(tab: Tab, varied: Found) -> list[int]:
