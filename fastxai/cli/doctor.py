@@ -159,8 +159,8 @@ def _compiler() -> str:
 def _part(name: str, distributions: tuple[str, ...], extra: str) -> str:
     from fastxai.ops._cuda import extra_name
 
-    for distribution, version in versions_of(distributions).items():
-        return f"{distribution} {version}"
+    if found := versions_of(distributions):
+        return " ".join(next(iter(found.items())))
     if importlib.util.find_spec(name) is not None:
         return "there, of an unknown version"
     if extra == "cuda":

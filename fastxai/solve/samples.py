@@ -11,8 +11,7 @@ from torch import Tensor
 
 from fastxai.solve.kernels import cosine_kernel
 
-ROWS = 1 << 15  # drawn, where there are more coalitions than _EVERY; what that misses is counted in the variance
-_EVERY = 1 << 12
+ROWS = 1 << 15  # drawn, where there are more coalitions than that; what the draw misses is counted in the variance
 _SEED = 0
 _TINY = torch.finfo(torch.float64).tiny
 _KEPT = 8  # samples in memory, some 15 MB each
@@ -62,7 +61,7 @@ class Sample:
 @lru_cache(maxsize=_KEPT)
 def lime_sample(segments: int, kernel_width: float, device: torch.device) -> Sample:
     """Fair draws in pairs z, 1 - z, and LIME's weighted least-squares fit on them."""
-    if 2**segments <= _EVERY:
+    if 2**segments <= ROWS:
         kept = _all_of(segments)
     else:
         half = torch.from_numpy(np.random.default_rng(_SEED).random((ROWS // 2, segments), dtype=np.float32) < 0.5)
@@ -77,7 +76,7 @@ def lime_sample(segments: int, kernel_width: float, device: torch.device) -> Sam
 @lru_cache(maxsize=_KEPT)
 def shapley_sample(segments: int, device: torch.device) -> Sample:
     """All segments, none, and pairs of evenly spread sizes, with the regression of `shapley_regression`."""
-    if 2**segments <= _EVERY:
+    if 2**segments <= ROWS:
         kept = _all_of(segments)
     else:
         half_sizes = torch.arange(ROWS // 2 - 1) % (segments // 2) + 1

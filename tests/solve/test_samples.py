@@ -43,6 +43,16 @@ def test_hardly_any_segments(segments):
         torch.testing.assert_close(sample.estimator @ additive, wanted)
 
 
+@pytest.mark.parametrize("segments", [14, 15, 16])
+def test_all_coalitions_are_there_or_the_sample_is_a_draw(segments):
+    """With 15 segments there are as many coalitions as would be drawn: each is there once."""
+    for functional in functionals(segments):
+        sample = functional.sample
+        index = (sample.signs > 0).long() @ (2 ** torch.arange(segments))
+        every = len(index) == 2**segments and len(index.unique()) == 2**segments
+        assert sample.all == every == (segments <= 15)
+
+
 def test_additive_games_are_met_exactly():
     effects = torch.randn(MANY, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for functional in functionals(MANY):
