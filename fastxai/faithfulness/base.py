@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastxai.models import Model
     from fastxai.segments import Segmenter
 
-LOWER, HIGHER = "lower", "higher"  # which values are the better ones
+LOWER, HIGHER, NEARER_ZERO = "lower", "higher", "nearer 0"  # which values are the better ones
 CURVE = "curve"  # the key of what a measure found step by step, [..., steps]
 
 Maps = NDArray[np.float32]  # [B, M, K, H, W]: of B images, M methods and K targets

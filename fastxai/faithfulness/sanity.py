@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastxai.config import check_choice, check_int
-from fastxai.faithfulness.base import LOWER, AgainMeasure, Value
+from fastxai.faithfulness.base import NEARER_ZERO, AgainMeasure, Value
 from fastxai.faithfulness.correlation import spearman
 from fastxai.models import Model, randomised
 
@@ -26,7 +26,8 @@ class Sanity(AgainMeasure):
     means is said at `fastxai.models.randomised`.
 
     Two values: Spearman's rank correlation of the signed maps, and their structural similarity (SSIM), each map
-    divided by its largest absolute value. The random method asks no model, so both are 1 for it.
+    divided by its largest absolute value. A map that the other model turns round is no better than one that it leaves
+    alone: distances from 0 are compared. The random method asks no model, so both are 1 for it.
     """
 
     method: ClassVar[str] = "sanity"
@@ -41,8 +42,16 @@ class Sanity(AgainMeasure):
 
     def values(self) -> tuple[Value, ...]:
         return (
-            Value("-spearman", LOWER, "rank correlation with the maps of a model of randomised weights"),
-            Value("-ssim", LOWER, "structural similarity to the maps of a model of randomised weights"),
+            Value(
+                "-spearman",
+                NEARER_ZERO,
+                "rank correlation with the maps of a model of randomised weights, compared by distance from 0",
+            ),
+            Value(
+                "-ssim",
+                NEARER_ZERO,
+                "structural similarity to the maps of a model of randomised weights, compared by distance from 0",
+            ),
         )
 
     def model_count(self) -> int:

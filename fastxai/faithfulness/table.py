@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastxai.errors import ArgumentError
-from fastxai.faithfulness.base import HIGHER, LOWER
+from fastxai.faithfulness.base import HIGHER, LOWER, NEARER_ZERO
 from fastxai.measures.summary import CONFIDENCE, Summary, summarise
 from fastxai.measures.table import align
 
 
 @dataclass(frozen=True)
 class Column:
-    """One value of the table: which is better, "lower" or "higher", and what it is in words."""
+    """One value of the table: which is better, "lower", "higher" or "nearer 0", and what it is in words."""
 
     better: str
     about: str
@@ -72,8 +72,10 @@ class Faithfulness:
         return self._summarised("mean", value, method, self.of(value, method))
 
     def difference(self, value: str, method: str) -> Summary:
-        """The same of the differences to the reference, image by image, where both have a value."""
-        apart = self.of(value, method) - self.of(value, self.reference)
+        """The same of the differences to the reference, image by image, where both have a value; of their distances
+        from 0 where those near 0 are the better ones."""
+        found, reference = self.of(value, method), self.of(value, self.reference)
+        apart = abs(found) - abs(reference) if self.columns[value].better == NEARER_ZERO else found - reference
         return self._summarised("difference", value, method, apart)
 
     def _summarised(self, what: str, value: str, method: str, numbers: NDArray[np.float64]) -> Summary:
@@ -87,7 +89,7 @@ class Faithfulness:
         if method == self.reference or interval is None or interval[0] <= 0.0 <= interval[1]:
             return ""
         lower = interval[1] < 0.0
-        return "better" if lower == (self.columns[value].better == LOWER) else "worse"
+        return "worse" if lower == (self.columns[value].better == HIGHER) else "better"
 
     def rows(self) -> list[dict[str, Any]]:
         """A dictionary for every value of every method that any image has: measure, method, better, count, mean,
@@ -138,7 +140,7 @@ class Faithfulness:
         values, columns = {}, {}
         for name, column in data["values"].items():
             table = [[math.nan if x is None else float(x) for x in column["images"][method]] for method in methods]
-            if any(len(row) != len(ids) for row in table) or column["better"] not in (LOWER, HIGHER):
+            if any(len(row) != len(ids) for row in table) or column["better"] not in (LOWER, HIGHER, NEARER_ZERO):
                 raise ValueError(f"{name} is not a value of {len(ids)} images")
             values[str(name)] = np.array(table, dtype=np.float64).T.reshape(len(ids), len(methods))
             columns[str(name)] = Column(column["better"], str(column["about"]))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastxai.errors import ArgumentError
-from fastxai.memory import freed_memory_kept
+from fastxai.heap import freed_memory_kept
 from fastxai.models.compiling import compile_scores
 from fastxai.models.device import check_compiler, exact_float32
 from fastxai.models.lanes import LANE_KINDS, InTurn, Work

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 from fastxai.engine import Engine, Started
+from fastxai.heap import holes_filled
 from fastxai.images import load_batches
 from fastxai.overlap import Stopped, ahead, check, late
 from fastxai.pipeline.plan import Plan
@@ -61,6 +62,8 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
+        if engine.session.device.type == "cpu":
+            stack.enter_context(holes_filled())
         begin = stack.enter_context(beside_model(engine.session.device))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)

@@ -21,7 +21,7 @@ SCHEMA = 1  # the newest that is read
 class Score:
     """One measure of one method: the mean over `count` images and its interval.
 
-    better: "higher" or "lower", "" where neither is; about: what is measured, in words. difference: the mean
+    better: "higher", "lower" or "nearer 0", "" where none is; about: what is measured, in words. difference: the mean
     difference to random maps of the same images and its interval; verdict: "better" or "worse" than they where that
     interval excludes zero.
     """

@@ -51,6 +51,21 @@ def test_verdicts_follow_the_direction(table):
     assert table.difference("deletion", "random").mean == 0.0
 
 
+def test_where_zero_is_best_distances_from_it_are_compared(table):
+    """What turns a map round is as far from forgetting it as what leaves it alone."""
+    values = {"sanity": np.array([[-0.4, 0.05, 1.0], [-0.5, -0.1, 1.0], [-0.3, 0.02, 1.0]])}
+    columns = {"sanity": Column("nearer 0", "similarity")}
+    found = Faithfulness(("a", "b", "c"), ("turned", "new", "random"), "random", values, columns)
+    assert found.difference("sanity", "turned").mean == pytest.approx(-0.6)
+    assert found.difference("sanity", "new").mean == pytest.approx((0.17 - 3) / 3)
+    assert found.verdict("sanity", "turned") == found.verdict("sanity", "new") == "better"
+    assert found.summary("sanity", "turned").mean == pytest.approx(-0.4)  # what was measured is shown as it is
+    assert "sanity: similarity (nearer 0 is better)" in str(found)
+    assert Faithfulness.from_dict(found.to_dict()).columns == columns
+    far = Faithfulness(("a", "b", "c"), ("new", "turned"), "new", {"sanity": values["sanity"][:, [1, 0]]}, columns)
+    assert far.verdict("sanity", "turned") == "worse"
+
+
 def test_it_comes_back_from_json(table):
     text = json.dumps(table.to_dict(), allow_nan=False)
     back = Faithfulness.from_dict(json.loads(text))

@@ -1,0 +1,85 @@
+"""Memory that is freed stays with the process, or goes back to the system; long runs leave holes in the heap alone."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from fastxai.heap import _glibc
+
+SCRIPT = """
+import resource, torch
+from fastxai.heap import freed_memory_kept
+from fastxai.memory import release
+
+def faults(calls=20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        several = [torch.ones(5_000_000) for _ in range(6)]
+        del several
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+
+torch.ones(5_000_000)
+with freed_memory_kept():
+    with freed_memory_kept():
+        faults(2)
+    inside = faults()  # still kept: the outer one holds
+    kept = resident()
+    release(torch.device("cpu"))  # as after running out of memory
+    released = resident()
+    faults(2)
+    again = resident()
+print(inside, kept - released, again - resident())
+"""
+
+
+# Every other block of 1 MiB is freed and leaves a hole.
+HOLES = """
+import sys, torch
+from fastxai.heap import freed_memory_kept, holes_filled
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4 / 2**10
+
+with freed_memory_kept():
+    blocks = [torch.ones(2**18) for _ in range(120)]
+    low, high = min(block.data_ptr() for block in blocks), max(block.data_ptr() for block in blocks)
+    del blocks[::2]
+
+    def found():
+        new = [torch.empty(2**18 - 2**12) for _ in range(40)]
+        return sum(low < block.data_ptr() < high for block in new)
+
+    before = resident()
+    with holes_filled():
+        filled, taken = before - resident(), found()
+    print(taken, found(), filled)
+"""
+
+GLIBC = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or _glibc() is None, reason="only glibc gives memory back so"
+)
+
+
+@GLIBC
+def test_freed_memory_is_at_hand_while_it_is_kept_and_given_back_at_the_end():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    inside, released, given_back = map(float, done.stdout.split())
+    pages = 6 * 5_000_000 * 4 / resource.getpagesize()
+    assert inside < pages / 10, "the same pages are used again"
+    assert min(released, given_back) > 80, "MiB of the 114 that were free"
+
+
+@GLIBC
+def test_nothing_is_put_into_filled_holes_and_they_take_no_memory():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    within, after, given_back = map(float, done.stdout.split())
+    assert within == 0
+    assert after > 30, "of 40 blocks: the holes are free again"
+    assert given_back > 40, "MiB of the 60 that were free"
