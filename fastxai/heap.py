@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from mmap import PAGESIZE
 
 # glibc's options (malloc.h) and their values. The largest block that can come from memory at hand is fixed there.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -19,7 +20,8 @@ _KEPT = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2
 _USUAL = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2 * _LARGEST, _TOP_PAD: 128 * 2**10}
 _SMALLEST_HOLE = 64 * 2**10
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # before a block: its size, the lowest bits of which say where it is from
-_MAPPED, _OTHER_ARENA = 2, 4
+_MAPPED = 2  # the system, for this block alone
+_DONTNEED = 4  # of madvise(2)
 
 _holders, _holding = 0, threading.Lock()
 
@@ -58,48 +60,52 @@ def freed_memory_kept() -> Iterator[None]:
 
 
 @contextmanager
-def holes_filled() -> Iterator[None]:
-    """Meanwhile no block is put into the free places of 64 KiB and more that lie between others in the main heap.
+def holes_filled() -> Iterator[Callable[[], None]]:
+    """What a thread calls, so that none of its blocks comes to lie between older ones until the end of the context.
 
-    Loading, timing and compiling a model leave hundreds of MiB of them. Blocks of a long run would come to lie in one
-    and then in another, because a small block that stays has taken a bit of the first, and every page that they touch
-    stays with the process: 10 to 40 KiB more for every picture. So the free places are taken, and nothing is written
-    into them; blocks come from the end of the heap, where the same places are used again and again. To be entered
-    within `freed_memory_kept`, by the thread that does the work. Only the main thread works in the main heap.
+    Loading, timing and compiling a model leave free places between blocks that stay, in the heap of every thread that
+    took part. The blocks of a long run would come to lie in one and then in another of them, because some small block
+    has taken a bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every
+    picture. So free places of 64 KiB and more are taken and their pages given back to the system; new blocks come from
+    the end of the heap, where they find the same places again and again. To be used within `freed_memory_kept`.
     """
     glibc = _glibc()
     if glibc is None:
-        yield
+        yield lambda: None
         return
     taken = list[int]()
     try:
-        with _holding:
-            glibc.malloc_trim(0)
-            glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)  # what fits no hole is mapped, and so tells itself apart
-            try:
-                size = _LARGEST
-                while size >= _SMALLEST_HOLE:
-                    if block := _in_hole(glibc, size):
-                        taken.append(block)
-                    else:
-                        size = size * 7 // 8
-            finally:
-                glibc.mallopt(_MMAP_THRESHOLD, _LARGEST)
-        yield
+        yield lambda: taken.extend(_filled(glibc))
     finally:
         for block in taken:
             glibc.free(block)
 
 
+def _filled(glibc: ctypes.CDLL) -> Iterator[int]:
+    """Blocks that fill the free places of the calling thread's heap."""
+    with _holding:
+        glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)  # what fits no free place is mapped, and so tells itself apart
+        try:
+            size = _LARGEST
+            while size >= _SMALLEST_HOLE:
+                if block := _in_hole(glibc, size):
+                    yield block
+                else:
+                    size = size * 7 // 8
+        finally:
+            glibc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+
+
 def _in_hole(glibc: ctypes.CDLL, size: int) -> int:
-    """The address of a new block of `size` bytes that fills a hole of the main heap; 0 where it would not."""
-    block = glibc.malloc(size)
-    if not block:
-        return 0
-    if ctypes.c_size_t.from_address(block - _HEADER).value & (_MAPPED | _OTHER_ARENA):
+    """The address of a new block of `size` bytes in a free place, none of its pages in memory; 0 where none fits."""
+    block = int(glibc.malloc(size) or 0)
+    if block and ctypes.c_size_t.from_address(block - _HEADER).value & _MAPPED:
         glibc.free(block)
         return 0
-    return int(block)
+    if block:
+        first, end = -(-block // PAGESIZE) * PAGESIZE, (block + size) // PAGESIZE * PAGESIZE
+        glibc.madvise(first, end - first, _DONTNEED)
+    return block
 
 
 def _set(glibc: ctypes.CDLL, options: dict[int, int]) -> None:
@@ -110,9 +116,10 @@ def _set(glibc: ctypes.CDLL, options: dict[int, int]) -> None:
 @cache
 def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None)
-    wanted = ("gnu_get_libc_version", "mallopt", "malloc_trim", "malloc", "free")
+    wanted = ("gnu_get_libc_version", "mallopt", "malloc_trim", "malloc", "free", "madvise")
     if not all(hasattr(library, name) for name in wanted):
         return None
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return library

@@ -75,6 +75,17 @@ class Lanes:
         self._handed_in.append(future)
         return future.result
 
+    def on_each(self, call: Callable[[], None]) -> None:
+        """Have every lane do `call`, while none of them has work."""
+        together = threading.Barrier(self.count)
+
+        def once() -> None:
+            together.wait()  # no lane comes for a second one
+            call()
+
+        for future in [self._pool.submit(once) for _ in range(self.count)]:
+            future.result()
+
     def drop(self) -> None:
         for future in self._handed_in:
             future.cancel()

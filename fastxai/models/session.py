@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -139,6 +139,12 @@ class Session:
         lanes = self._runner.lanes
         together = kind in LANE_KINDS or (kind == "predict" and not layers)
         return lanes.at_work() if lanes and together else nullcontext(InTurn())
+
+    def on_threads(self, call: Callable[[], None]) -> None:
+        """Have every thread do `call` that `at_work` gives work to: the calling one, and the lanes."""
+        call()
+        if self._runner.lanes is not None:
+            self._runner.lanes.on_each(call)
 
     def read(self, probe: Probe, inputs: Tensor, targets: Tensor) -> Reading:
         """Read a probe for inputs [R, C, H, W] and targets int64 [R, K] (each in 0..classes_out-1)."""

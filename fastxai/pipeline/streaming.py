@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 from fastxai.engine import Engine, Started
 from fastxai.heap import holes_filled
@@ -62,9 +62,7 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
-        if engine.session.device.type == "cpu":
-            stack.enter_context(holes_filled())
-        begin = stack.enter_context(beside_model(engine.session.device))
+        begin = stack.enter_context(_beside(engine))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)
         batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
@@ -76,6 +74,23 @@ def stream(
             yield explained
     if ended:
         raise ended[0]
+
+
+@contextmanager
+def _beside(engine: Engine) -> Iterator[Callable[[], None]]:
+    """What every thread calls first that computes beside the engine; its own threads are ready for a long run."""
+    device = engine.session.device
+    with beside_model(device) as alone, holes_filled() if device.type == "cpu" else nullcontext() as filled:
+        if filled is None:
+            yield alone
+            return
+        engine.session.on_threads(filled)
+
+        def begin() -> None:
+            alone()
+            filled()
+
+        yield begin
 
 
 def _sent(

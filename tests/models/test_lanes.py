@@ -60,6 +60,17 @@ def test_no_lane_is_at_work_when_an_error_leaves():
     lanes.close()
 
 
+def test_every_lane_does_what_all_are_to_do():
+    lanes, met = Lanes(3, 3), list[int | None]()
+    try:
+        for _ in range(5):
+            lanes.on_each(lambda: met.append(lanes.number))
+            assert sorted(met, key=str) == [0, 1, 2]
+            met.clear()
+    finally:
+        lanes.close()
+
+
 def test_in_turn_a_call_is_made_when_its_result_is_asked_for():
     made = list[int]()
     result = InTurn().submit(lambda: made.append(1))
