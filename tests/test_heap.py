@@ -6,9 +6,10 @@ import resource
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from fastxai.heap import _glibc
+from fastxai.heap import _glibc, apart
 
 SCRIPT = """
 import resource, torch
@@ -93,3 +94,22 @@ def test_nothing_is_put_into_filled_holes_and_they_take_no_memory():
         assert within == 0
         assert after > 30, "of 40 blocks: the holes are free again"
         assert given_back > 50, "MiB of the 60 that were free"
+
+
+@GLIBC
+def test_memory_apart_comes_and_goes_with_its_array():
+    def mapped(address: int) -> bool:
+        with open("/proc/self/maps", encoding="ascii", errors="replace") as lines:
+            ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+        return any(first <= address < last for first, last in ranges)
+
+    array = apart((3, 1000, 1000), np.float32)
+    assert array.shape == (3, 1000, 1000) and array.dtype == np.float32 and not array.any()
+    array[1, 2, 3] = 4
+    middle = array[1:2].ctypes.data
+    view = array[1]
+    del array
+    assert view[2, 3] == 4 and mapped(middle)
+    del view
+    assert not mapped(middle)
+    assert apart((0, 3), np.uint8).shape == (0, 3)

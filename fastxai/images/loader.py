@@ -20,6 +20,7 @@ from fastxai.decoding import LIMITS, Decoded, DecodeLimits, Load, Placed, apply_
 from fastxai.decoding.decode import as_image_error, quiet_pillow
 from fastxai.decoding.geometry import RESAMPLING
 from fastxai.errors import ArgumentError, ImageError
+from fastxai.heap import apart
 from fastxai.images.entry import Entry, Label, Raw, Source
 from fastxai.images.labels import resolve_label
 from fastxai.types import ImageBatch, Preprocess, Status
@@ -179,8 +180,8 @@ class _Maker:
 
     def collate(self, rows: list[_Row]) -> ImageBatch:
         shape = (len(rows), self.preprocess.channels, *self.preprocess.size)
-        pixels, crops = np.zeros(shape, np.uint8), np.zeros((len(rows), 4), np.float32)
-        inputs = np.zeros(shape, np.float32) if self.normalized else None
+        pixels, crops = apart(shape, np.uint8), np.zeros((len(rows), 4), np.float32)
+        inputs = apart(shape, np.float32) if self.normalized else None
         for i, row in enumerate(rows):
             if row.placed is not None:
                 pixels[i], crops[i] = row.placed.pixels, row.placed.crop

@@ -45,6 +45,7 @@ _COMPILED = 120.0  # seconds of eager work from which on a compilation (20 to 40
 _SEARCHED = 20 * _BUDGET  # seconds that a kind's rows must take before a search for their chunk size can pay
 _WORTH = 1.03  # a larger chunk must be this much faster: it costs memory and padding
 _LANES, _MOST_LANES = 4, 16  # where not searched, and at most: each holds the activations of a chunk
+_WORTH_ALONE = 1.1  # no lanes must be this much faster: activations then lie among all that the main thread holds
 _WORTH_BF16 = 1.10  # bf16 must be this much faster on a CPU to be worth its rounding
 # Roughly: which kind a run mostly consists of.
 _COST = {"predict": 1, "scores": 1, "gradients": 4, "directions": 12, "injected": 1}
@@ -157,7 +158,8 @@ def _lanes(model: Model, usual: Settings, kinds: Mapping[str, int], reads: _Read
         sessions = [stack.enter_context(model.open(replace(usual, lanes=count))) for count in counts]
         found = _seconds(sessions, kind, usual.rows[kind], reads, _BUDGET)
     rates = {count: usual.rows[kind] / seconds for count, seconds in zip(counts, found, strict=True)}
-    best = max(counts, key=lambda count: rates[count] * (_WORTH if count == usual.lanes else 1))
+    handicap = {usual.lanes: 1.0, 1: _WORTH_ALONE}
+    best = max(counts, key=lambda count: rates[count] / handicap.get(count, _WORTH))
     said = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
     rated = {**usual.rates, kind: round(rates[best], 2)}
     return replace(usual, lanes=best, rates=rated), f"rows of {kind} a second by lanes: {said}"

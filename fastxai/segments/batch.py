@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastxai.errors import ImageError
+from fastxai.heap import apart
 from fastxai.segments.base import Segmenter
 from fastxai.types import ImageBatch, Segments, Status
 
@@ -25,7 +26,7 @@ def segment_batch(batch: ImageBatch, segmenters: Sequence[Segmenter], pool: Exec
     height, width = batch.pixels.shape[-2:]
     for segmenter in dict.fromkeys(segmenters):
         good = [i for i, status in enumerate(batch.status) if status is Status.OK]
-        labels = torch.zeros(len(batch), height, width, dtype=torch.int32)
+        labels = torch.from_numpy(apart((len(batch), height, width), np.int32))
         counts = torch.ones(len(batch), dtype=torch.int64)
         work = [pool.submit(_label, segmenter, batch.pixels[i].numpy(), batch.ids[i]) for i in good]
         for i, future in zip(good, work, strict=True):
