@@ -9,6 +9,7 @@ stop.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastxai import ops
 from fastxai.errors import CannotRun
 from fastxai.explainers import Batch, Block, Explainer, Task
+from fastxai.heap import apart
 from fastxai.memory import out_of_memory, release
 from fastxai.models import Probe, Reading, Recording, Session
 from fastxai.overlap import Asked, check
@@ -380,7 +383,10 @@ def _pick(values: Tensor, places: list[int]) -> Tensor:
 
 def _place(values: Tensor, places: list[int], count: int) -> Tensor:
     """Rows at their places among `count` images; NaN (floats) or -1 (integers) elsewhere."""
-    empty = float("nan") if values.is_floating_point() else -1
-    full = torch.full((count, *values.shape[1:]), empty, dtype=values.dtype)
+    shape = (count, *values.shape[1:])
+    bytes_apart = apart((values.element_size() * math.prod(shape),), np.uint8)
+    full = torch.from_numpy(bytes_apart).view(values.dtype).reshape(shape)
+    if len(places) < count:
+        full.fill_(float("nan") if values.is_floating_point() else -1)
     full[places] = values
     return full

@@ -9,7 +9,7 @@ import ctypes
 import math
 import mmap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -24,6 +24,8 @@ _KEPT = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2
 # What glibc comes to by itself in a process that has used blocks of that size: setting anything ends its adapting.
 _USUAL = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2 * _LARGEST, _TOP_PAD: 128 * 2**10}
 _SMALLEST_HOLE = 64 * 2**10
+# Sizes of small places to keep free in a heap, and how many of each; about 3 MiB.
+_SMALL = {**dict.fromkeys(range(32, 1024, 16), 32), **dict.fromkeys(range(1024, 16 * 2**10, 1024), 8)}
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # before a block: its size, the lowest bits of which say where it is from
 _MAPPED = 2  # the system, for this block alone
 _DONTNEED = 4  # of madvise(2)
@@ -64,43 +66,76 @@ def freed_memory_kept() -> Iterator[None]:
                 glibc.malloc_trim(0)
 
 
+class SteadyHeap:
+    """Memory that is the same from batch to batch of a long run, within `freed_memory_kept`; see `steady_heap`."""
+
+    def __init__(self) -> None:
+        self._taken, self._settled = list[int](), False
+
+    def begin(self) -> None:
+        """To be called by every thread of the run before its work: it leaves older free places in its heap alone.
+
+        Those of 64 KiB and more are taken and their pages given back to the system, so that blocks come from the end of
+        the heap; and small ones are made, so that small blocks that stay do not come to lie among large ones.
+        """
+        if (glibc := _glibc()) is not None:
+            self._taken += _filled(glibc, _SMALLEST_HOLE if self._settled else _LARGEST)
+
+    def settle(self) -> None:
+        """To be called when everything has been done once: heaps grow no more for large blocks. What fits no free place
+        gets memory of its own from the system, and gives it back."""
+        if (glibc := _glibc()) is not None and not self._settled:
+            self._settled = True
+            with _holding:
+                glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
+                glibc.mallopt(_TOP_PAD, _KEPT[_TOP_PAD])
+
+    def end(self) -> None:
+        """Let go of what was taken."""
+        if (glibc := _glibc()) is not None:
+            with _holding:
+                _set(glibc, _KEPT if _holders else _USUAL)
+            for block in self._taken:
+                glibc.free(block)
+            self._taken.clear()
+
+
 @contextmanager
-def holes_filled() -> Iterator[Callable[[], None]]:
-    """What a thread calls, so that none of its blocks comes to lie between older ones until the end of the context.
+def steady_heap() -> Iterator[SteadyHeap]:
+    """For a long run, within `freed_memory_kept`.
 
     Loading, timing and compiling a model leave free places between blocks that stay, in the heap of every thread that
-    took part. The blocks of a long run would come to lie in one and then in another of them, because some small block
-    has taken a bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every
-    picture. So free places of 64 KiB and more are taken and their pages given back to the system; new blocks come from
-    the end of the heap, where they find the same places again and again. To be used within `freed_memory_kept`.
+    took part. Later blocks would come to lie in one and then in another of them, because some small block has taken a
+    bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every picture.
     """
-    glibc = _glibc()
-    if glibc is None:
-        yield lambda: None
-        return
-    taken = list[int]()
+    steady = SteadyHeap()
+    if (glibc := _glibc()) is not None:
+        with _holding:
+            glibc.mallopt(_TOP_PAD, 0)  # until it settles: what heaps hold beyond need would be used later
     try:
-        yield lambda: taken.extend(_filled(glibc))
+        yield steady
     finally:
-        for block in taken:
-            glibc.free(block)
+        steady.end()
 
 
 def apart(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros in memory of their own, which goes back to the system with them.
+    """Zeros, from 64 KiB on in memory of their own, which goes back to the system with them.
 
     For what stays while the model is called many times, as pictures in work do: among blocks that come and go, it would
     decide where those come to lie.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not size or _glibc() is None:
+    if size < _SMALLEST_HOLE or _glibc() is None:
         return np.zeros(shape, dtype)
     own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(own, dtype).reshape(shape)
 
 
-def _filled(glibc: ctypes.CDLL) -> Iterator[int]:
-    """Blocks that fill the free places of the calling thread's heap."""
+def _filled(glibc: ctypes.CDLL, threshold: int) -> Iterator[int]:
+    """Blocks that fill the free places of the calling thread's heap, and those between new small places.
+
+    threshold: from which size on blocks are mapped afterwards.
+    """
     with _holding:
         glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)  # what fits no free place is mapped, and so tells itself apart
         try:
@@ -111,7 +146,14 @@ def _filled(glibc: ctypes.CDLL) -> Iterator[int]:
                 else:
                     size = size * 7 // 8
         finally:
-            glibc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+            glibc.mallopt(_MMAP_THRESHOLD, threshold)
+    free = list[int]()
+    for size, count in _SMALL.items():
+        for _ in range(count):
+            free.append(glibc.malloc(size - _HEADER))
+            yield glibc.malloc(1)  # keeps free places from growing together
+    for block in free:
+        glibc.free(block)
 
 
 def _in_hole(glibc: ctypes.CDLL, size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import subprocess
 import sys
@@ -42,8 +43,18 @@ print(inside, kept - released, again - resident())
 
 # Every other block of 1 MiB is freed and leaves a hole.
 HOLES = """
-import threading, torch
-from fastxai.heap import freed_memory_kept, holes_filled
+import ctypes, threading, torch
+from fastxai.heap import freed_memory_kept, steady_heap
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    _fields_ = [(name, ctypes.c_size_t) for name in names]
+
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Info
+
+def in_use():
+    return mallinfo().uordblks / 2**20
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4 / 2**10
@@ -58,16 +69,42 @@ def work():
             new = [torch.empty(2**18 - 2**12) for _ in range(40)]
             return sum(any(hole <= block.data_ptr() < hole + 2**20 for hole in holes) for block in new)
 
-        before = resident()
-        with holes_filled() as fill:
-            fill()
-            filled, taken = before - resident(), found()
-        print(taken, found(), filled)
+        before, used = resident(), in_use()
+        with steady_heap() as heap:
+            heap.begin()
+            filled, taken = before - resident(), in_use() - used
+            within = found()
+        print(within, filled, taken, in_use() - used)
 
 work()
 other = threading.Thread(target=work)
 other.start()
 other.join()
+"""
+
+# Blocks that find no free place, before and after the heap has settled.
+SETTLED = """
+import torch
+from fastxai.heap import freed_memory_kept, steady_heap
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4 / 2**10
+
+def kept():
+    before = resident()
+    large = torch.ones(20 * 2**18)
+    del large
+    return resident() - before
+
+with freed_memory_kept():
+    with steady_heap() as heap:
+        heap.begin()
+        once = torch.ones(10 * 2**18)
+        address, after = once.data_ptr(), torch.ones(2**18)
+        del once
+        heap.settle()
+        settled, again = kept(), torch.ones(10 * 2**18 - 2**12).data_ptr()
+    print(settled, int(address <= again < address + 2**14), kept())
 """
 
 GLIBC = pytest.mark.skipif(
@@ -85,15 +122,24 @@ def test_freed_memory_is_at_hand_while_it_is_kept_and_given_back_at_the_end():
 
 
 @GLIBC
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc before 2.33 does not say what is in use")
 def test_nothing_is_put_into_filled_holes_and_they_take_no_memory():
     done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
     threads = done.stdout.splitlines()
     assert len(threads) == 2
     for line in threads:
-        within, after, given_back = map(float, line.split())
+        within, given_back, taken, left = map(float, line.split())
         assert within == 0
-        assert after > 30, "of 40 blocks: the holes are free again"
-        assert given_back > 50, "MiB of the 60 that were free"
+        assert min(given_back, taken) > 50, "MiB of the 60 that were free"
+        assert left < 1, "MiB are still in use at the end"
+
+
+@GLIBC
+def test_a_settled_heap_grows_no_more_and_what_is_in_it_is_used_again():
+    done = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True)
+    settled, same, usual = map(float, done.stdout.split())
+    assert settled < 1 and same, "MiB that stay of 20, and the place of 10"
+    assert usual > 15, "afterwards it is kept again"
 
 
 @GLIBC

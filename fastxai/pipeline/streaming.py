@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 from fastxai.engine import Engine, Started
-from fastxai.heap import holes_filled
+from fastxai.heap import SteadyHeap, steady_heap
 from fastxai.images import load_batches
 from fastxai.overlap import Stopped, ahead, check, late
 from fastxai.pipeline.plan import Plan
@@ -62,7 +62,7 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
-        begin = stack.enter_context(_beside(engine))
+        begin, heap = stack.enter_context(_beside(engine))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)
         batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
@@ -72,25 +72,27 @@ def stream(
             explained = begun.finish()
             tally.images_done(explained.images)
             yield explained
+            if heap is not None:
+                heap.settle()
     if ended:
         raise ended[0]
 
 
 @contextmanager
-def _beside(engine: Engine) -> Iterator[Callable[[], None]]:
-    """What every thread calls first that computes beside the engine; its own threads are ready for a long run."""
+def _beside(engine: Engine) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
+    """What every thread calls first that computes beside the engine, and on a CPU the heap of the run."""
     device = engine.session.device
-    with beside_model(device) as alone, holes_filled() if device.type == "cpu" else nullcontext() as filled:
-        if filled is None:
-            yield alone
+    with beside_model(device) as alone, steady_heap() if device.type == "cpu" else nullcontext() as heap:
+        if heap is None:
+            yield alone, None
             return
-        engine.session.on_threads(filled)
+        engine.session.on_threads(heap.begin)
 
         def begin() -> None:
             alone()
-            filled()
+            heap.begin()
 
-        yield begin
+        yield begin, heap
 
 
 def _sent(
