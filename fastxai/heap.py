@@ -9,6 +9,7 @@ import ctypes
 import math
 import mmap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +27,7 @@ _USUAL = {_MMAP_THRESHOLD: _LARGEST, _TRIM_THRESHOLD: 2 * _LARGEST, _TOP_PAD: 12
 _SMALLEST_HOLE = 64 * 2**10
 # Sizes of small places to keep free in a heap, and how many of each; about 3 MiB.
 _SMALL = {**dict.fromkeys(range(32, 1024, 16), 32), **dict.fromkeys(range(1024, 16 * 2**10, 1024), 8)}
+_EVERY = 20.0  # seconds between two times that a settled heap gives back
 _HEADER = ctypes.sizeof(ctypes.c_size_t)  # before a block: its size, the lowest bits of which say where it is from
 _MAPPED = 2  # the system, for this block alone
 _DONTNEED = 4  # of madvise(2)
@@ -70,7 +72,7 @@ class SteadyHeap:
     """Memory that is the same from batch to batch of a long run, within `freed_memory_kept`; see `steady_heap`."""
 
     def __init__(self) -> None:
-        self._taken, self._settled = list[int](), False
+        self._taken, self._settled, self._next = list[int](), False, 0.0
 
     def begin(self) -> None:
         """To be called by every thread of the run before its work: it leaves older free places in its heap alone.
@@ -82,13 +84,18 @@ class SteadyHeap:
             self._taken += _filled(glibc, _SMALLEST_HOLE if self._settled else _LARGEST)
 
     def settle(self) -> None:
-        """To be called when everything has been done once: heaps grow no more for large blocks. What fits no free place
-        gets memory of its own from the system, and gives it back."""
-        if (glibc := _glibc()) is not None and not self._settled:
-            self._settled = True
+        """To be called after every batch.
+
+        From the first on heaps grow no more for large blocks: what fits no free place gets memory of its own from the
+        system, and gives it back. What the main heap has grown by for small ones, 64 MiB at a time, is given back now
+        and then, before large ones use it.
+        """
+        now = time.monotonic()
+        if (glibc := _glibc()) is not None and now >= self._next:
+            self._next, self._settled = now + _EVERY, True
             with _holding:
                 glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
-                glibc.mallopt(_TOP_PAD, _KEPT[_TOP_PAD])
+                glibc.malloc_trim(0)
 
     def end(self) -> None:
         """Let go of what was taken."""
@@ -109,9 +116,6 @@ def steady_heap() -> Iterator[SteadyHeap]:
     bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every picture.
     """
     steady = SteadyHeap()
-    if (glibc := _glibc()) is not None:
-        with _holding:
-            glibc.mallopt(_TOP_PAD, 0)  # until it settles: what heaps hold beyond need would be used later
     try:
         yield steady
     finally:

@@ -107,6 +107,34 @@ with freed_memory_kept():
     print(settled, int(address <= again < address + 2**14), kept())
 """
 
+# Calls of a lane, whose heap is in pieces of 64 MiB: none of them is given back when the heap settles.
+LANE = """
+import resource, threading, torch
+from fastxai.heap import freed_memory_kept, steady_heap
+
+def call():
+    several = [torch.ones(5_000_000) for _ in range(6)]
+
+def faults(calls=10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        call()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls
+
+def work():
+    with freed_memory_kept(), steady_heap() as heap:
+        heap.begin()
+        for _ in range(5):
+            call()
+        heap.settle()
+        call()
+        print(faults())
+
+lane = threading.Thread(target=work)
+lane.start()
+lane.join()
+"""
+
 GLIBC = pytest.mark.skipif(
     not sys.platform.startswith("linux") or _glibc() is None, reason="only glibc gives memory back so"
 )
@@ -140,6 +168,12 @@ def test_a_settled_heap_grows_no_more_and_what_is_in_it_is_used_again():
     settled, same, usual = map(float, done.stdout.split())
     assert settled < 1 and same, "MiB that stay of 20, and the place of 10"
     assert usual > 15, "afterwards it is kept again"
+
+
+@GLIBC
+def test_a_settled_heap_keeps_what_a_lane_needs():
+    done = subprocess.run([sys.executable, "-c", LANE], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 6 * 5_000_000 * 4 / resource.getpagesize() / 10, "the same pages are used again"
 
 
 @GLIBC
