@@ -72,7 +72,7 @@ class SteadyHeap:
     """Memory that is the same from batch to batch of a long run, within `freed_memory_kept`; see `steady_heap`."""
 
     def __init__(self) -> None:
-        self._taken, self._settled, self._next = list[int](), False, 0.0
+        self._taken, self._next = list[int](), 0.0
 
     def begin(self) -> None:
         """To be called by every thread of the run before its work: it leaves older free places in its heap alone.
@@ -81,7 +81,7 @@ class SteadyHeap:
         the heap; and small ones are made, so that small blocks that stay do not come to lie among large ones.
         """
         if (glibc := _glibc()) is not None:
-            self._taken += _filled(glibc, _SMALLEST_HOLE if self._settled else _LARGEST)
+            self._taken += _filled(glibc, _SMALLEST_HOLE if self._next else _LARGEST)
 
     def settle(self) -> None:
         """To be called after every batch.
@@ -92,7 +92,7 @@ class SteadyHeap:
         """
         now = time.monotonic()
         if (glibc := _glibc()) is not None and now >= self._next:
-            self._next, self._settled = now + _EVERY, True
+            self._next = now + _EVERY
             with _holding:
                 glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
                 glibc.malloc_trim(0)

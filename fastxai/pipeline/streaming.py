@@ -62,7 +62,7 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
-        begin, heap = stack.enter_context(_beside(engine))
+        begin, heap = stack.enter_context(_beside(engine, several=len(plan.source) > batch))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)
         batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
@@ -79,10 +79,10 @@ def stream(
 
 
 @contextmanager
-def _beside(engine: Engine) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
-    """What every thread calls first that computes beside the engine, and on a CPU the heap of the run."""
+def _beside(engine: Engine, several: bool) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
+    """What every thread calls first that computes beside the engine; on a CPU, the heap of a run of `several` batches."""
     device = engine.session.device
-    with beside_model(device) as alone, steady_heap() if device.type == "cpu" else nullcontext() as heap:
+    with beside_model(device) as alone, steady_heap() if several and device.type == "cpu" else nullcontext() as heap:
         if heap is None:
             yield alone, None
             return
