@@ -80,7 +80,7 @@ def stream(
 
 @contextmanager
 def _beside(engine: Engine, several: bool) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
-    """What every thread calls first that computes beside the engine; on a CPU, the heap of a run of `several` batches."""
+    """What threads computing beside the engine call first; on a CPU, also the heap of a run of `several` batches."""
     device = engine.session.device
     with beside_model(device) as alone, steady_heap() if several and device.type == "cpu" else nullcontext() as heap:
         if heap is None:
