@@ -69,10 +69,27 @@ def freed_memory_kept() -> Iterator[None]:
 
 
 class SteadyHeap:
-    """Memory that is the same from batch to batch of a long run, within `freed_memory_kept`; see `steady_heap`."""
+    """Memory that is the same from batch to batch: the context of a long run, within `freed_memory_kept`.
+
+    Loading, timing and compiling a model leave free places between blocks that stay, in the heap of every thread that
+    took part. Later blocks would come to lie in one and then in another of them, because some small block has taken a
+    bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every picture.
+    """
 
     def __init__(self) -> None:
         self._taken, self._next = list[int](), 0.0
+
+    def __enter__(self) -> SteadyHeap:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of what was taken."""
+        if (glibc := _glibc()) is not None:
+            with _holding:
+                _set(glibc, _KEPT if _holders else _USUAL)
+            for block in self._taken:
+                glibc.free(block)
+            self._taken.clear()
 
     def begin(self) -> None:
         """To be called by every thread of the run before its work: it leaves older free places in its heap alone.
@@ -96,30 +113,6 @@ class SteadyHeap:
             with _holding:
                 glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
                 glibc.malloc_trim(0)
-
-    def end(self) -> None:
-        """Let go of what was taken."""
-        if (glibc := _glibc()) is not None:
-            with _holding:
-                _set(glibc, _KEPT if _holders else _USUAL)
-            for block in self._taken:
-                glibc.free(block)
-            self._taken.clear()
-
-
-@contextmanager
-def steady_heap() -> Iterator[SteadyHeap]:
-    """For a long run, within `freed_memory_kept`.
-
-    Loading, timing and compiling a model leave free places between blocks that stay, in the heap of every thread that
-    took part. Later blocks would come to lie in one and then in another of them, because some small block has taken a
-    bit of the first, and every page that they touch stays with the process: 10 to 40 KiB more for every picture.
-    """
-    steady = SteadyHeap()
-    try:
-        yield steady
-    finally:
-        steady.end()
 
 
 def apart(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 from fastxai.engine import Engine, Started
-from fastxai.heap import SteadyHeap, steady_heap
+from fastxai.heap import SteadyHeap
 from fastxai.images import load_batches
 from fastxai.overlap import Stopped, ahead, check, late
 from fastxai.pipeline.plan import Plan
@@ -82,7 +82,7 @@ def stream(
 def _beside(engine: Engine, several: bool) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
     """What threads computing beside the engine call first; on a CPU, also the heap of a run of `several` batches."""
     device = engine.session.device
-    with beside_model(device) as alone, steady_heap() if several and device.type == "cpu" else nullcontext() as heap:
+    with beside_model(device) as alone, SteadyHeap() if several and device.type == "cpu" else nullcontext() as heap:
         if heap is None:
             yield alone, None
             return
