@@ -32,6 +32,13 @@ _HEADER = ctypes.sizeof(ctypes.c_size_t)  # before a block: its size, the lowest
 _MAPPED = 2  # the system, for this block alone
 _DONTNEED = 4  # of madvise(2)
 
+
+class _Info(ctypes.Structure):
+    """What `mallinfo2` says: ten numbers, the last of which is the size of the main heap's free end."""
+
+    _fields_ = [("others", ctypes.c_size_t * 9), ("keepcost", ctypes.c_size_t)]
+
+
 _holders, _holding = 0, threading.Lock()
 
 
@@ -78,6 +85,7 @@ class SteadyHeap:
 
     def __init__(self) -> None:
         self._taken, self._next = list[int](), 0.0
+        self._end = 0  # bytes that batches use at the end of the main heap
 
     def __enter__(self) -> SteadyHeap:
         return self
@@ -104,15 +112,17 @@ class SteadyHeap:
         """To be called after every batch.
 
         From the first on heaps grow no more for large blocks: what fits no free place gets memory of its own from the
-        system, and gives it back. What the main heap has grown by for small ones, 64 MiB at a time, is given back now
-        and then, before large ones use it.
+        system, and gives it back. The main heap keeps as much of its end as the first batch used; what it has grown by
+        for small blocks since, 64 MiB at a time, is given back now and then, before large ones use it.
         """
         now = time.monotonic()
         if (glibc := _glibc()) is not None and now >= self._next:
+            if not self._next:
+                self._end = _used_end(glibc)
             self._next = now + _EVERY
             with _holding:
                 glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
-                glibc.malloc_trim(0)
+                glibc.malloc_trim(self._end)
 
 
 def apart(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -153,6 +163,19 @@ def _filled(glibc: ctypes.CDLL, threshold: int) -> Iterator[int]:
         glibc.free(block)
 
 
+def _used_end(glibc: ctypes.CDLL) -> int:
+    """Bytes of the main heap's free end up to the last page of it that is in memory."""
+    if not hasattr(glibc, "mallinfo2"):  # before 2.33: what it may at most have in advance
+        return _KEPT[_TOP_PAD]
+    free, end = int(glibc.mallinfo2().keepcost), int(glibc.sbrk(0))
+    first = -(-(end - free) // mmap.PAGESIZE) * mmap.PAGESIZE
+    pages = (ctypes.c_ubyte * max(0, -(-(end - first) // mmap.PAGESIZE)))()
+    if not pages or glibc.mincore(first, end - first, pages) != 0:
+        return free  # it is not at the end of the data segment
+    used = np.flatnonzero(np.asarray(pages) & 1)
+    return first + (int(used[-1]) + 1) * mmap.PAGESIZE - (end - free) if len(used) else 0
+
+
 def _in_hole(glibc: ctypes.CDLL, size: int) -> int:
     """The address of a new block of `size` bytes in a free place, none of its pages in memory; 0 where none fits."""
     block = int(glibc.malloc(size) or 0)
@@ -173,10 +196,15 @@ def _set(glibc: ctypes.CDLL, options: dict[int, int]) -> None:
 @cache
 def _glibc() -> ctypes.CDLL | None:
     library = ctypes.CDLL(None)
-    wanted = ("gnu_get_libc_version", "mallopt", "malloc_trim", "malloc", "free", "madvise")
+    wanted = ("gnu_get_libc_version", "mallopt", "malloc_trim", "malloc", "free", "madvise", "mincore", "sbrk")
     if not all(hasattr(library, name) for name in wanted):
         return None
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
     library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    library.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+    library.malloc_trim.argtypes = [ctypes.c_size_t]
+    library.sbrk.restype, library.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
+    if hasattr(library, "mallinfo2"):
+        library.mallinfo2.restype = _Info
     return library

@@ -62,7 +62,7 @@ def stream(
             ended.append(stopped)  # what was started before is finished first
 
     with ExitStack() as stack:
-        begin, heap = stack.enter_context(_beside(engine, several=len(plan.source) > batch))
+        begin, heap = stack.enter_context(_beside(engine, steady=bool(plan.rows) and len(plan.source) > batch))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)
         batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
@@ -79,10 +79,13 @@ def stream(
 
 
 @contextmanager
-def _beside(engine: Engine, several: bool) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
-    """What threads computing beside the engine call first; on a CPU, also the heap of a run of `several` batches."""
+def _beside(engine: Engine, steady: bool) -> Iterator[tuple[Callable[[], None], SteadyHeap | None]]:
+    """What threads computing beside the engine call first; on a CPU, also the heap of a run, if that is to be `steady`.
+
+    Worth preparing for several batches with rows: predictions alone keep to the same memory by themselves.
+    """
     device = engine.session.device
-    with beside_model(device) as alone, SteadyHeap() if several and device.type == "cpu" else nullcontext() as heap:
+    with beside_model(device) as alone, SteadyHeap() if steady and device.type == "cpu" else nullcontext() as heap:
         if heap is None:
             yield alone, None
             return
