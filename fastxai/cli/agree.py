@@ -30,9 +30,7 @@ HELP = "agreement of methods: IoU and more, per image and mean"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every flag of the command."""
     parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument(
-        "methods", nargs="*", metavar="METHOD", help="two methods or more, right after RUN (default: all)"
-    )
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="two methods or more (default: all)")
     parser.add_argument(
         "--measures",
         default="iou,dice",

@@ -59,12 +59,28 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command's arguments, those of a `--config` file included."""
     parser, parsers = build_parser()
-    args = parser.parse_args(argv)
+    args = _parsed(parser, parsers, argv)
     if args.config is None:
         return args
     first, last = read_flags(args.config, parsers[args.command], args)
     # argv[0] is the command: only --help and --version may stand before it, and they have left already
-    return parser.parse_args([argv[0], *first, *argv[1:], *last])
+    return _parsed(parser, parsers, [argv[0], *first, *argv[1:], *last])
+
+
+def _parsed(
+    parser: argparse.ArgumentParser, parsers: dict[str, argparse.ArgumentParser], argv: Sequence[str]
+) -> argparse.Namespace:
+    """The arguments; words behind a flag belong to the command's list of words, which argparse ends at the first."""
+    args, rest = parser.parse_known_args(argv)
+    if not rest:
+        return args
+    command = parsers[args.command]
+    lists = [action.dest for action in command._actions if not action.option_strings and action.nargs == "*"]
+    ended = rest.index("--") if "--" in rest else len(rest)
+    if not lists or any(word.startswith("-") for word in rest[:ended]):
+        command.error(f"unrecognized arguments: {' '.join(rest)}")
+    setattr(args, lists[0], [*getattr(args, lists[0]), *rest[:ended], *rest[ended + 1 :]])
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

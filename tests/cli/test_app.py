@@ -44,6 +44,8 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int = 2
         (["explain", "a.png", "--out", "x", "--seed", "q"], "--seed: invalid int value: 'q'"),
         (["explain", "a.png", "--out", "x", "--precision", "int8"], "--precision: invalid choice"),
         (["explain", "a.png", "--out", "x", "--se", "1"], "unrecognized arguments"),
+        (["explain", "a.png", "--out", "x", "b.png", "--se", "1"], "unrecognized arguments: b.png --se 1"),
+        (["info", "run", "--json", "more"], "unrecognized arguments: more"),
         (["explain", "a.png", "--out", "x", "--workers", "0"], "--workers must be at least 1"),
         (["explain", "a.png", "--out", "x", "--workers", "2", "--shard", "0/2"], "--shard must stand without"),
         (["explain", "a.png", "--out", "x", "--ray", "--shard", "0/2"], "--shard must stand without"),
@@ -56,6 +58,20 @@ def refused(capsys: pytest.CaptureFixture[str], argv: list[str], status: int = 2
 )
 def test_arguments_that_do_not_parse(capsys: pytest.CaptureFixture[str], argv: list[str], message: str) -> None:
     assert message in refused(capsys, argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "dest", "words"),
+    [
+        (["agree", "run", "--json", "lime", "gradcam"], "methods", ["lime", "gradcam"]),
+        (["agree", "--json", "run", "lime", "--by", "class", "gradcam"], "methods", ["lime", "gradcam"]),
+        (["agree", "run", "--json"], "methods", []),
+        (["explain", "a.png", "--out", "x", "b.png", "--seed", "1", "c.png"], "images", ["a.png", "b.png", "c.png"]),
+        (["explain", "a.png", "--out", "x", "--", "-b.png"], "images", ["a.png", "-b.png"]),
+    ],
+)
+def test_words_may_stand_among_flags(argv: list[str], dest: str, words: list[str]) -> None:
+    assert getattr(app.parse(argv), dest) == words
 
 
 def test_missing_and_empty_sources(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
