@@ -163,6 +163,22 @@ def every_row(images: int, samples: int) -> tuple[Tensor, Tensor]:
     return torch.arange(images).repeat_interleave(samples), torch.arange(samples).repeat(images)
 
 
+class AtOnce:
+    """Base for tasks that know all of their rows at the start."""
+
+    _asked = False
+
+    def rows(self) -> Block | None:
+        if self._asked:
+            return None
+        self._asked = True
+        return self.every_row()
+
+    def every_row(self) -> Block:
+        """All rows of the task."""
+        raise NotImplementedError
+
+
 class Done:
     """Base for tasks that need no rows of their own (all is in the prediction pass)."""
 

@@ -12,21 +12,21 @@ from torch import Tensor
 from fastxai import ops
 from fastxai.config import check_choice, check_float, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Block, Explainer, every_row
+from fastxai.explainers.base import Batch, Block, every_row
 from fastxai.explainers.baselines import Baselines, as_baseline
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.explainers.path_task import PathTask
 from fastxai.explainers.pixel_results import attribution_fields, check_pixel_targets
 from fastxai.explainers.segment_shap_task import DIRECTIONS, TARGETS, SegmentShapTask, products_pay
+from fastxai.explainers.superpixels import OnSuperpixels
 from fastxai.models import InputGradients, Reading
-from fastxai.segments import Segmenter, as_segmenter
 from fastxai.types import Field, Preprocess
 
 _SEGMENTS = 50  # of a picture, for forecasts: nobody knows before it is there
 
 
 @dataclass(frozen=True)
-class GradientShap(Explainer):
+class GradientShap(OnSuperpixels):
     """GradientSHAP: mean over `samples` of (x~ - b) * d score / dx at alpha x~ + (1 - alpha) b, on raw scores.
 
     alpha is uniform in [0, 1), b drawn from the baselines, x~ = x + N(0, stdevs^2) in model-input units: the formula
@@ -64,23 +64,16 @@ class GradientShap(Explainer):
         if not isinstance(self.attributions, bool):
             raise ArgumentError(f"attributions must be True or False, got {self.attributions!r}")
         check_choice("mode", self.mode, ("auto", "forward", "backward"))
-        if self.segments is not None:
-            object.__setattr__(self, "segments", as_segmenter(self.segments))
-            if self.attributions:
-                raise ArgumentError("attributions must be False with segments, got True")
-        elif self.mode == "forward":
+        if self.segments is not None and self.attributions:
+            raise ArgumentError("attributions must be False with segments, got True")
+        if self.segments is None and self.mode == "forward":
             raise ArgumentError("mode must be auto or backward without segments, got 'forward'")
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> GradientShap:
-        settled = self
-        if self.segments is not None:
-            settled = replace(settled, segments=self.segments.settle(ids, preprocess.size))
+        settled = super().settle(preprocess, ids)
         if isinstance(self.baseline, Baselines):
             settled = replace(settled, baseline=self.baseline.load(preprocess))
         return settled
-
-    def segmenters(self) -> tuple[Segmenter, ...]:
-        return () if self.segments is None else (self.segments,)
 
     def check_targets(self, targets: int) -> None:
         if self.segments is None:
@@ -105,11 +98,6 @@ class GradientShap(Explainer):
 
     def begin(self, batch: Batch) -> PathTask:
         return GradientShapTask(self, batch) if self.segments is None else SegmentShapTask(self, batch)
-
-    def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
-        if field != "maps" or labels is None or self.segments is None:
-            return super().rebuild(field, data, labels, size)
-        return ops.paint(data["weights"], labels)
 
     def uses_products(self, segments: int, targets: int) -> bool:
         """Whether a picture with so many segments is read by forward-mode products."""

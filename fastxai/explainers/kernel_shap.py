@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fastxai import ops, sampling, solve
+from fastxai import sampling, solve
 from fastxai.config import check_choice
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Explainer, Task, shows_maps
+from fastxai.explainers.base import Batch, Task
 from fastxai.explainers.coalition_task import CoalitionTask
 from fastxai.explainers.fills import check_channels, checked_fill
 from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
 from fastxai.explainers.smooth_task import SmoothTask
-from fastxai.segments import Quickshift, Segmenter, as_segmenter
+from fastxai.explainers.superpixels import OnSuperpixels, painted
+from fastxai.segments import Quickshift
 from fastxai.types import Field, Preprocess
 
 _LEAST = 4  # all segments, none, and a pair
 
 
 @dataclass(frozen=True)
-class KernelShap(Explainer):
+class KernelShap(OnSuperpixels):
     """KernelSHAP: Shapley values of the game v(z) = score with the segments in z kept, from `samples` coalitions.
 
     (Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions", 2017; constraint as in Covert and Lee,
@@ -56,15 +57,11 @@ class KernelShap(Explainer):
         check_choice("surrogate", self.surrogate, ("linear", "smooth"))
         if self.samples == AUTO and self.surrogate != "smooth":
             raise ArgumentError(f'samples must be a number unless surrogate is "smooth", got {self.samples!r}')
-        object.__setattr__(self, "segments", as_segmenter(self.segments))
         object.__setattr__(self, "fill", checked_fill(self.fill))
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> KernelShap:
         check_channels(self.fill, preprocess)
-        return replace(self, segments=self.segments.settle(ids, preprocess.size))
-
-    def segmenters(self) -> tuple[Segmenter, ...]:
-        return (self.segments,)
+        return super().settle(preprocess, ids)
 
     def row_count(self, targets: int) -> Mapping[str, int]:
         return {"scores": EXPECTED if isinstance(self.samples, str) else self.samples}
@@ -82,11 +79,6 @@ class KernelShap(Explainer):
     def begin(self, batch: Batch) -> Task:
         return SmoothShapTask(self, batch) if self.surrogate == "smooth" else ShapTask(self, batch)
 
-    def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
-        if field != "maps" or labels is None:
-            return super().rebuild(field, data, labels, size)
-        return ops.paint(data["weights"], labels)
-
     def drawn(self, batch: Batch, counts: Tensor, images: Sequence[int], samples: int) -> tuple[Tensor, Tensor]:
         """The first coalitions of some images of a batch, [B', n, W], and their weights, [B', n]."""
         keys = sampling.stream_keys(batch.seed, [batch.digests[i] for i in images], self.method)
@@ -98,9 +90,8 @@ class KernelShap(Explainer):
         difference = (task.values[:, 0] - task.values[:, 1]).double()
         own = task.segments.counts[:, None, None].double()
         weights = weights + ((difference - weights.double().nansum(-1))[..., None] / own).float()
-        shown = shows_maps(task.batch.targets.shape[1])
         return {
-            **({"maps": ops.paint(weights, task.segments.labels)} if shown else {}),
+            **painted(weights, task.segments.labels),
             "weights": weights,
             "base": task.values[:, 1].contiguous(),
             "samples": torch.tensor(task.have, dtype=torch.int32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -12,16 +12,17 @@ from torch import Tensor
 from fastxai import ops, sampling
 from fastxai.config import check_choice, check_float
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Explainer, Task, every_row
+from fastxai.explainers.base import Batch, Task, every_row
 from fastxai.explainers.fills import check_channels, checked_fill, fill_values
 from fastxai.explainers.lime_task import LimeTask, SmoothLimeTask
 from fastxai.explainers.rounds import AUTO, EXPECTED, check_samples
-from fastxai.segments import Quickshift, Segmenter, as_segmenter
+from fastxai.explainers.superpixels import OnSuperpixels
+from fastxai.segments import Quickshift
 from fastxai.types import Field, Preprocess, Segments
 
 
 @dataclass(frozen=True)
-class Lime(Explainer):
+class Lime(OnSuperpixels):
     """LIME: a weighted linear model of the score in which superpixels are hidden.
 
     beta = argmin sum_r w_r (f(x_r) - b0 - z_r' beta)^2 + alpha |beta|^2 over `samples` random coalitions z_r, the first
@@ -73,15 +74,11 @@ class Lime(Explainer):
                 f"got {self.samples!r} with {self.surrogate!r} and {self.sampling!r}"
             )
         check_choice("explains", self.explains, ("probability", "logit"))
-        object.__setattr__(self, "segments", as_segmenter(self.segments))
         object.__setattr__(self, "fill", checked_fill(self.fill))
 
     def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Lime:
         check_channels(self.fill, preprocess)
-        return replace(self, segments=self.segments.settle(ids, preprocess.size))
-
-    def segmenters(self) -> tuple[Segmenter, ...]:
-        return (self.segments,)
+        return super().settle(preprocess, ids)
 
     def row_count(self, targets: int) -> Mapping[str, int]:
         return {"scores": EXPECTED if isinstance(self.samples, str) else self.samples}
@@ -100,11 +97,6 @@ class Lime(Explainer):
 
     def begin(self, batch: Batch) -> Task:
         return SmoothLimeTask(self, batch) if self.surrogate == "smooth" else LimeTask(self, batch)
-
-    def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
-        if field != "maps" or labels is None:
-            return super().rebuild(field, data, labels, size)
-        return ops.paint(data["weights"], labels)
 
     def coalitions(self, digests: Sequence[str], counts: Tensor, seed: int, samples: int) -> Tensor:
         """The first `samples` coalitions of each image, packed: int32 [B, samples, W], on the device of `counts`."""

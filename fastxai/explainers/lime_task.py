@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fastxai import ops, sampling, solve
-from fastxai.explainers.base import Batch, shows_maps
+from fastxai.explainers.base import Batch
 from fastxai.explainers.coalition_task import CoalitionTask
 from fastxai.explainers.fills import hidden_inputs
 from fastxai.explainers.smooth_task import SmoothTask
+from fastxai.explainers.superpixels import painted
 
 if TYPE_CHECKING:
     from fastxai.explainers.lime import Lime
@@ -100,9 +101,8 @@ def draw(config: Lime, batch: Batch, counts: Tensor, images: Sequence[int], samp
 
 def found(task: CoalitionTask, fit: solve.Ridge) -> dict[str, Tensor]:
     """LIME's fields."""
-    shown = shows_maps(task.batch.targets.shape[1])
     return {
-        **({"maps": ops.paint(fit.weights, task.segments.labels)} if shown else {}),
+        **painted(fit.weights, task.segments.labels),
         "weights": fit.weights,
         "intercept": fit.intercept,
         "score": fit.score,

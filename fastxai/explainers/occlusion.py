@@ -12,7 +12,7 @@ from torch import Tensor
 from fastxai import ops, sampling
 from fastxai.config import check_choice, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Block, Explainer, every_row
+from fastxai.explainers.base import AtOnce, Batch, Block, Explainer, every_row
 from fastxai.explainers.fills import check_channels, checked_fill, colour_of, fill_inputs
 from fastxai.explainers.pixel_results import check_pixel_targets
 from fastxai.models import Reading, Scores
@@ -124,7 +124,7 @@ class Windows:
         return means.flatten()[self.labels.to(values.device).long()]
 
 
-class OcclusionTask:
+class OcclusionTask(AtOnce):
     """Row 0 of an image is the whole picture, row r window r - 1: values float32 [B, windows + 1, K]."""
 
     def __init__(self, config: Occlusion, batch: Batch, windows: Windows) -> None:
@@ -140,12 +140,8 @@ class OcclusionTask:
             self.pictures = batch.pixels
             self.fill = torch.tensor(colour_of(config.fill, batch.pixels.shape[1]), dtype=torch.float32, device=device)
         self.values = torch.full((images, windows.count + 1, batch.targets.shape[1]), float("nan"), device=device)
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         return Block(*every_row(len(self.batch), self.windows.count + 1), self.probe)
 
     def inputs(self, block: Block) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastxai import ops
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Block, Explainer, every_row
+from fastxai.explainers.base import AtOnce, Batch, Block, Explainer, every_row
 from fastxai.explainers.pixel_results import attribution_fields, attribution_results, check_pixel_targets
 from fastxai.models import InputGradients, Reading
 from fastxai.transfer import on_device
@@ -41,18 +41,14 @@ class PixelGradients(Explainer):
         return attribution_fields(self.attributions)
 
 
-class PixelGradientsTask:
+class PixelGradientsTask(AtOnce):
     """Reads gradients at `samples` points of every image and adds them up: `sums` float32 [B, K, C, H, W]."""
 
     def __init__(self, config: PixelGradients, batch: Batch, samples: int = 1) -> None:
         self.keep, self.batch, self.samples = config.attributions, batch, samples
         self.sums = torch.zeros(*batch.targets.shape, *batch.inputs.shape[1:], device=batch.inputs.device)
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         return Block(*every_row(len(self.batch), self.samples), InputGradients())
 
     def inputs(self, block: Block) -> Tensor:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fastxai import ops, sampling
-from fastxai.explainers.base import Batch, Done, Explainer, shows_maps
+from fastxai import sampling
+from fastxai.explainers.base import Batch, Done
 from fastxai.explainers.pixel_results import check_pixel_targets
-from fastxai.segments import Segmenter, as_segmenter
-from fastxai.types import Field, Preprocess
+from fastxai.explainers.superpixels import OnSuperpixels, painted
+from fastxai.types import Field
 
 
 @dataclass(frozen=True)
-class Random(Explainer):
+class Random(OnSuperpixels):
     """Random: maps of standard normal noise, the floor of every measure. The model is not asked.
 
     Noise is keyed by (seed, image, class), so that a class has the same map whatever is explained beside it. Without
@@ -30,19 +30,6 @@ class Random(Explainer):
 
     method: ClassVar[str] = "random"
     segments: Any = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.segments is not None:
-            object.__setattr__(self, "segments", as_segmenter(self.segments))
-
-    def settle(self, preprocess: Preprocess, ids: Sequence[str]) -> Random:
-        if self.segments is None:
-            return self
-        return replace(self, segments=self.segments.settle(ids, preprocess.size))
-
-    def segmenters(self) -> tuple[Segmenter, ...]:
-        return () if self.segments is None else (self.segments,)
 
     def check_targets(self, targets: int) -> None:
         if self.segments is None:
@@ -59,11 +46,6 @@ class Random(Explainer):
     def begin(self, batch: Batch) -> RandomTask:
         return RandomTask(self, batch)
 
-    def rebuild(self, field: str, data: Mapping[str, Tensor], labels: Tensor | None, size: tuple[int, int]) -> Tensor:
-        if field != "maps" or labels is None or self.segments is None:
-            return super().rebuild(field, data, labels, size)
-        return ops.paint(data["weights"], labels)
-
 
 class RandomTask(Done):
     """Needs no rows."""
@@ -79,8 +61,7 @@ class RandomTask(Done):
         most = int(segments.counts.max())
         beyond = torch.arange(most, device=segments.counts.device) >= segments.counts.reshape(-1, 1, 1)
         weights = self._noise(most).masked_fill(beyond, float("nan"))
-        shown = shows_maps(weights.shape[1])
-        return {**({"maps": ops.paint(weights, segments.labels)} if shown else {}), "weights": weights}
+        return {**painted(weights, segments.labels), "weights": weights}
 
     def _noise(self, count: int) -> Tensor:
         """So many numbers for every image and target: float32 [B, K, count]."""

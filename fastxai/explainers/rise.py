@@ -12,7 +12,7 @@ from torch import Tensor
 from fastxai import ops, sampling
 from fastxai.config import check_choice, check_float, check_int
 from fastxai.errors import ArgumentError
-from fastxai.explainers.base import Batch, Block, Explainer, every_row
+from fastxai.explainers.base import AtOnce, Batch, Block, Explainer, every_row
 from fastxai.explainers.fills import check_channels, checked_fill, fill_inputs
 from fastxai.explainers.pixel_results import check_pixel_targets
 from fastxai.models import Reading, Scores
@@ -69,7 +69,7 @@ class Rise(Explainer):
         return RiseTask(self, batch)
 
 
-class RiseTask:
+class RiseTask(AtOnce):
     """Scores times grids, added up by the shifts of their masks: sums float32 [B * steps, K, cells, cells].
 
     The grids of all rows, a byte a cell, are drawn at once; a mask lives as long as its chunk.
@@ -86,12 +86,8 @@ class RiseTask:
         grids, self.shifts = self.masks.draws(keys, *every_row(images, config.samples))
         self.grids = grids.to(torch.uint8)
         self.sums = torch.zeros(images * down * across, targets, config.cells, config.cells, device=batch.inputs.device)
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         return Block(*every_row(len(self.batch), self.config.samples), Scores(self.config.explains))
 
     def inputs(self, block: Block) -> Tensor:

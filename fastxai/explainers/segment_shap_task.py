@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fastxai import ops
-from fastxai.explainers.base import Batch, Block, shows_maps
+from fastxai.explainers.base import Batch, Block
 from fastxai.explainers.keyed_gradient_shap import KeyedGradientShap
 from fastxai.explainers.path_task import PathTask
+from fastxai.explainers.superpixels import painted
 from fastxai.models import DirectionalDerivatives, InputGradients, Reading, pack_directions
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class SegmentShapTask(PathTask):
             weights[i, :, :count] = found[:targets, :count] / self.samples
         # An image at a time, so that nothing is added in another order than it would be alone.
         whole = torch.stack([weights[i, :, :count].sum(1) for i, count in enumerate(self.counts)])
-        maps = {"maps": ops.paint(weights, self.labels)} if shows_maps(targets) else {}
-        return {**maps, "weights": weights, "delta": self.delta(whole)}
+        return {**painted(weights, self.labels), "weights": weights, "delta": self.delta(whole)}
 
 
 def segment_sums(values: Tensor, labels: Tensor, segments: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastxai.config import check_choice, check_float, check_int
 from fastxai.explainers import Batch, Block
-from fastxai.explainers.base import every_row
+from fastxai.explainers.base import AtOnce, every_row
 from fastxai.explainers.fills import check_channels
 from fastxai.faithfulness.base import CURVE, HIGHER, LOWER, Maps, RowMeasure, Value, Values
 from fastxai.faithfulness.hiding import BLUR, SIGMA, Units, checked, fill_pictures, hide, optional_segmenter
@@ -142,7 +142,7 @@ def area(curves: Values) -> Values:
     return found
 
 
-class CurveTask:
+class CurveTask(AtOnce):
     """Row (m, k, j) of an image is step j for method m and target k: scores float32 [B, M * K * (steps + 1)]."""
 
     def __init__(self, config: Curve, batch: Batch, maps: Maps) -> None:
@@ -157,12 +157,8 @@ class CurveTask:
         self.changed = torch.from_numpy(changed)
         self.fill = fill_pictures(config.fill, config.blur, batch)
         self.scores = torch.full((len(batch), config.row_count(*maps.shape[1:3])), float("nan"), device=device)
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         image, ordinal = every_row(len(self.batch), self.scores.shape[1])
         target = torch.div(ordinal, self.shape[3], rounding_mode="floor") % self.shape[2]
         targets = self.batch.targets[self._there(image), self._there(target)].unsqueeze(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from fastxai import ops, sampling
 from fastxai.config import check_choice, check_int
 from fastxai.explainers import Batch, Block
-from fastxai.explainers.base import every_row
+from fastxai.explainers.base import AtOnce, every_row
 from fastxai.explainers.fills import check_channels
 from fastxai.faithfulness.base import CURVE, Maps, RowMeasure, Values
 from fastxai.faithfulness.hiding import SIGMA, Units, checked, fill_pictures, hide, optional_segmenter
@@ -90,7 +90,7 @@ def draw_subsets(
     return subsets
 
 
-class SubsetTask:
+class SubsetTask(AtOnce):
     """Row 0 of an image is the whole picture, row 1 + g * samples + i hides subset i of size g: scores [B, rows, K]."""
 
     def __init__(self, config: Subsets, batch: Batch, maps: Maps) -> None:
@@ -101,12 +101,8 @@ class SubsetTask:
         self.count = config.row_count(*maps.shape[1:3])
         shape = (len(batch), self.count, batch.targets.shape[1])
         self.scores = torch.full(shape, float("nan"), device=batch.inputs.device)
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         return Block(*every_row(len(self.batch), self.count), Scores(self.config.score))
 
     def inputs(self, block: Block) -> Tensor:

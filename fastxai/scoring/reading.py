@@ -12,6 +12,7 @@ from torch import Tensor
 from fastxai.engine import Engine
 from fastxai.errors import ArgumentError
 from fastxai.explainers import Batch, Block, Explainer, Random
+from fastxai.explainers.base import AtOnce
 from fastxai.faithfulness import RowMeasure
 from fastxai.faithfulness.base import CURVE, Maps, Values
 from fastxai.models import Reading, Scores
@@ -75,18 +76,14 @@ def noise(made: Slice, explainer: Random) -> Tensor:
     return made.result(explainer, dict(explainer.begin(batch).finish())).maps
 
 
-class _WholeTask:
+class _WholeTask(AtOnce):
     """The probability of the best class of every picture as it is: float32 [B]."""
 
     def __init__(self, batch: Batch, classes: Tensor) -> None:
         self.batch, self.classes = batch, classes
         self.scores = torch.full((len(batch),), float("nan"))
-        self._asked = False
 
-    def rows(self) -> Block | None:
-        if self._asked:
-            return None
-        self._asked = True
+    def every_row(self) -> Block:
         image = torch.arange(len(self.batch))
         return Block(image, torch.zeros_like(image), Scores("probability"), self.classes.unsqueeze(1))
 
