@@ -172,9 +172,9 @@ class AtOnce:
         if self._asked:
             return None
         self._asked = True
-        return self.every_row()
+        return self.all_rows()
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         """All rows of the task."""
         raise NotImplementedError
 

@@ -141,7 +141,7 @@ class OcclusionTask(AtOnce):
             self.fill = torch.tensor(colour_of(config.fill, batch.pixels.shape[1]), dtype=torch.float32, device=device)
         self.values = torch.full((images, windows.count + 1, batch.targets.shape[1]), float("nan"), device=device)
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         return Block(*every_row(len(self.batch), self.windows.count + 1), self.probe)
 
     def inputs(self, block: Block) -> Tensor:

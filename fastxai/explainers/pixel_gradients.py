@@ -48,7 +48,7 @@ class PixelGradientsTask(AtOnce):
         self.keep, self.batch, self.samples = config.attributions, batch, samples
         self.sums = torch.zeros(*batch.targets.shape, *batch.inputs.shape[1:], device=batch.inputs.device)
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         return Block(*every_row(len(self.batch), self.samples), InputGradients())
 
     def inputs(self, block: Block) -> Tensor:

@@ -87,7 +87,7 @@ class RiseTask(AtOnce):
         self.grids = grids.to(torch.uint8)
         self.sums = torch.zeros(images * down * across, targets, config.cells, config.cells, device=batch.inputs.device)
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         return Block(*every_row(len(self.batch), self.config.samples), Scores(self.config.explains))
 
     def inputs(self, block: Block) -> Tensor:

@@ -158,7 +158,7 @@ class CurveTask(AtOnce):
         self.fill = fill_pictures(config.fill, config.blur, batch)
         self.scores = torch.full((len(batch), config.row_count(*maps.shape[1:3])), float("nan"), device=device)
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         image, ordinal = every_row(len(self.batch), self.scores.shape[1])
         target = torch.div(ordinal, self.shape[3], rounding_mode="floor") % self.shape[2]
         targets = self.batch.targets[self._there(image), self._there(target)].unsqueeze(1)

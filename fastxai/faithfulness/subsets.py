@@ -102,7 +102,7 @@ class SubsetTask(AtOnce):
         shape = (len(batch), self.count, batch.targets.shape[1])
         self.scores = torch.full(shape, float("nan"), device=batch.inputs.device)
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         return Block(*every_row(len(self.batch), self.count), Scores(self.config.score))
 
     def inputs(self, block: Block) -> Tensor:

@@ -83,7 +83,7 @@ class _WholeTask(AtOnce):
         self.batch, self.classes = batch, classes
         self.scores = torch.full((len(batch),), float("nan"))
 
-    def every_row(self) -> Block:
+    def all_rows(self) -> Block:
         image = torch.arange(len(self.batch))
         return Block(image, torch.zeros_like(image), Scores("probability"), self.classes.unsqueeze(1))
 
