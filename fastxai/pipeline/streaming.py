@@ -72,7 +72,7 @@ def stream(
             explained = begun.finish()
             tally.images_done(explained.images)
             yield explained
-            if heap is not None:
+            if heap is not None and begun.places:
                 heap.settle()
     if ended:
         raise ended[0]
@@ -84,12 +84,15 @@ def _beside(engine: Engine, steady: bool) -> Iterator[tuple[Callable[[], None], 
 
     Worth preparing for several batches with rows: predictions alone keep to the same memory by themselves.
     """
-    device = engine.session.device
-    with beside_model(device) as alone, SteadyHeap() if steady and device.type == "cpu" else nullcontext() as heap:
+    session = engine.session
+    steady = steady and session.device.type == "cpu"
+    with (
+        beside_model(session.device) as alone,
+        SteadyHeap(session.on_threads) if steady else nullcontext() as heap,
+    ):
         if heap is None:
             yield alone, None
             return
-        engine.session.on_threads(heap.begin)
 
         def begin() -> None:
             alone()
