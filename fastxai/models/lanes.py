@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from fastxai.heap import make_room
 from fastxai.threads import set_threads
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Lanes:
     def _begin(self) -> None:
         self._local.number = self._free.pop()  # an atomic operation
         set_threads(self.each)
+        make_room()
 
     @property
     def number(self) -> int | None:
