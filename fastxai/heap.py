@@ -222,5 +222,4 @@ def _glibc() -> ctypes.CDLL | None:
     library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
     library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     library.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
-    library.malloc_trim.argtypes = [ctypes.c_size_t]
     return library

@@ -83,8 +83,11 @@ other.join()
 
 # Blocks that find no free place, before and after the heap has settled.
 SETTLED = """
-import torch
-from fastxai.heap import SteadyHeap, freed_memory_kept
+import ctypes, torch
+from fastxai.heap import SteadyHeap, _glibc, freed_memory_kept
+
+glibc = _glibc()
+malloc = glibc.malloc
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4 / 2**10
@@ -95,14 +98,15 @@ def kept():
     del large
     return resident() - before
 
+kept()  # torch starts its threads
 with freed_memory_kept():
     with SteadyHeap() as heap:
-        once = torch.ones(10 * 2**18)
-        address, after = once.data_ptr(), torch.ones(2**18)
-        del once
+        before, address, after = [malloc(size * 2**20) for size in (1, 10, 1)]  # nothing else between these
+        ctypes.memset(address, 1, 10 * 2**20)
+        glibc.free(address)
         heap.settle()
-        settled, again = kept(), torch.ones(10 * 2**18 - 2**12).data_ptr()
-    print(settled, int(abs(again - address) < 2**16), kept())
+        settled, again = kept(), malloc(10 * 2**20 - 2**12)
+    print(settled, int(address <= again < address + 2**14), kept())
 """
 
 # Blocks at the end of the main heap, with nothing behind them. Taken from malloc itself: torch asks it for places that
