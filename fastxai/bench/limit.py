@@ -63,6 +63,14 @@ class Passes:
     classes: int
     layers: tuple[str, ...] = ()
 
+    def chunk(self, session: Session, size: int) -> tuple[Tensor, Tensor]:
+        """Synthetic inputs and targets for a call of `size` rows, on the device."""
+        pre = session.model.preprocess
+        inputs = waves((size, pre.channels, *pre.size)).to(session.device, session.dtype)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        targets = (torch.arange(self.classes) % session.classes_out).expand(size, -1).contiguous().to(session.device)
+        return inputs, targets
+
     def call(self, session: Session, inputs: Tensor, targets: Tensor) -> None:
         """One call on a chunk, [R, C, H, W] with targets [R, K]."""
         if self.need.kind == "predict":
@@ -84,17 +92,14 @@ class Passes:
 
     def _ready(self, session: Session, size: int) -> tuple[Callable[[int], float], float]:
         """Mean seconds of a number of calls in a row, as a function, and of one call after one to warm up."""
-        pre = session.model.preprocess
-        inputs = waves((size, pre.channels, *pre.size)).to(session.device, session.dtype)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        targets = (torch.arange(self.classes) % session.classes_out).expand(size, -1).contiguous().to(session.device)
+        inputs, targets = self.chunk(session, size)
 
         def seconds(calls: int) -> float:
-            start = _now(session.device)
+            start = now(session.device)
             with session.at_work(self.need.kind) as work:
                 for done in [work.submit(partial(self.call, session, inputs, targets)) for _ in range(calls)]:
                     done()
-            return (_now(session.device) - start) / calls
+            return (now(session.device) - start) / calls
 
         seconds(1)
         return seconds, seconds(session.settings.lanes)
@@ -190,7 +195,7 @@ def _compiles(device: torch.device) -> bool:
     return True
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     """The time after all work on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

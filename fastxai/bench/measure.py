@@ -11,6 +11,7 @@ from torch import nn
 
 from fastxai.bench import record
 from fastxai.bench.agreement import compare
+from fastxai.bench.arithmetic import flop_a_row, product_turn
 from fastxai.bench.cases import Case
 from fastxai.bench.limit import Passes, limit_turn, search
 from fastxai.bench.memory import Peak, watched
@@ -69,6 +70,7 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
     bench.say(f"{name}: searching the limit")
     passes = Passes(case.need, case.classes, layers)
     limit = search(model, settings, passes, min(1.0, options.limit_seconds))
+    flop = case.need.rows * flop_a_row(model, settings, passes)
 
     subject = Subject(
         model=model,
@@ -83,6 +85,8 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
     with model.open(limit.best.settings) as session:
         bare = limit_turn(session, passes, limit.best.size, options.limit_seconds)
         turns: list[tuple[str, Turn]] = [("limit", bare), ("fastxai", pipeline_turn(work)), ("limit", bare)]
+        if flop:
+            turns.append(("arithmetic", product_turn(session, flop, min(1.0, options.limit_seconds))))
         if case.need.kind == "predict":
             turns.append(("fastxai in memory", memory_turn(work, pixels)))
         peers, broken = prepare_peers(options, case, subject, as_found, bench.say)
@@ -132,6 +136,7 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
             "searched": dict(limit.rates),
             "failed": dict(limit.failed),
         },
+        "arithmetic": {**speeds["arithmetic"], **record.operations(flop, times)} if flop else None,
         "share": record.share(times["limit"], times["fastxai"]),
         "agreement": own,
         "all_classes": _all_classes(bench, case, times) if case.sampled else None,

@@ -16,6 +16,8 @@ cases        one entry a method and number of classes:
   memory       a speed: the same from memory to memory, or null where it was not measured
   limit        a speed: bare passes; rows (an image) of which kind; form (settings and rows a call); searched (rows
                a second of every form tried); failed (forms that do not run)
+  arithmetic   a speed: the passes' operations at the speed of a large matrix product; flop an image, flop_per_second
+               of the product and of the limit (limit_flop_per_second); null for a model without products
   share        limit / fastxai, of seconds an image
   agreement    of fastxai with itself: `fp32` (float32, eager; null where the run is that), `seed` (another seed, in
                the run's settings; null where nothing is random): each an agreement
@@ -36,6 +38,7 @@ import datetime
 import math
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,12 @@ def ratio(peer: Times, ours: Times) -> float:
 def share(limit: Times, ours: Times) -> float:
     """Of the speed that the limit allows: 1 is all of it."""
     return limit.seconds / ours.seconds
+
+
+def operations(flop: int, times: Mapping[str, Times]) -> dict[str, Any]:
+    """Floating point operations an image, and how many a second a matrix product and bare passes do."""
+    rates = {"flop_per_second": "arithmetic", "limit_flop_per_second": "limit"}
+    return {"flop": flop, **{key: flop / times[name].seconds for key, name in rates.items()}}
 
 
 def pays_after(startup: float, peer: Times, ours: Times) -> int | None:

@@ -39,12 +39,17 @@ def _case(case: Record, found: Record) -> str:
     if case["memory"] is not None:
         rows.append(_speed("fastxai, memory to memory", case["memory"]))
     rows.append(_speed(f"limit ({case['limit']['form']})", case["limit"]))
+    if case["arithmetic"] is not None:
+        rows.append(_speed("arithmetic alone", case["arithmetic"]))
     rows += [_peer(peer) for peer in case["peers"]]
     named = {"fp32": "fastxai in plain float32", "seed": "fastxai, another seed"}
     for key, title in named.items():
         if case["agreement"][key] is not None:
             rows.append([title, "", "", "", "", "", *_agreement(case["agreement"][key])])
-    lines = [f"{case['explainer']['name']}: {work_text(case)}", align(HEAD, rows), _startup(case)]
+    lines = [f"{case['explainer']['name']}: {work_text(case)}", align(HEAD, rows)]
+    if case["arithmetic"] is not None:
+        lines.append(_operations(case))
+    lines.append(_startup(case))
     if case["all_classes"] is not None:
         lines.append(_all_classes(case["all_classes"]))
     return "\n".join(lines)
@@ -75,6 +80,15 @@ def _agreement(found: Record | None) -> list[str]:
 
 
 _FORMS = (("rank_correlation", "{:.4f}"), ("top10", "{:.0%}"))
+
+
+def _operations(case: Record) -> str:
+    """What the passes do, and how fast: beside a matrix product."""
+    done, limit = case["arithmetic"], case["limit"]
+    each = f"{limit['rows']} row{'s' * (limit['rows'] > 1)} of {done['flop'] / limit['rows'] / 1e9:.3g} GFLOP an image"
+    rates = [f"{done[key] / 1e9:.3g} GFLOP/s" for key in ("limit_flop_per_second", "flop_per_second")]
+    precision = limit["form"].split()[0]
+    return f"{each}: the limit does {rates[0]}, a matrix product in {precision} {rates[1]} (arithmetic alone)"
 
 
 def _startup(case: Record) -> str:

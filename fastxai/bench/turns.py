@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 Turn = Callable[[], float]  # does its work and returns seconds an image, as it measured them itself
 OnTurn = Callable[[int, str, float], None]  # round, name, seconds an image
+_OURS = ("fastxai", "fastxai in memory", "limit", "arithmetic")  # turns that must not fail
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def take_turns(
     """Every turn in order, `rounds` times: times by name, and the reasons of those that could not.
 
     A name may stand several times in `turns`: its figures are pooled. One whose turn raises an exception has no times
-    and no more turns; those of fastxai itself ("fastxai...", "limit") raise.
+    and no more turns; those of fastxai itself, its limit and the arithmetic raise.
     """
     found: dict[str, list[float]] = {name: [] for name, _ in turns}
     failed: dict[str, str] = {}
@@ -38,7 +39,7 @@ def take_turns(
             try:
                 found[name].append(turn())
             except Exception as error:  # a peer is somebody else's code: its trouble ends its own turns only
-                if name == "limit" or name.startswith("fastxai"):
+                if name in _OURS:
                     raise
                 failed[name] = describe_error(error)
                 continue

@@ -77,7 +77,29 @@ def test_every_figure_follows_from_the_turns(found):
 def test_peers_and_fastxai_take_turns(told):
     lines = [line for line in told if line.startswith("gradient-shap, top1: round")]
     order = [line.split(", ")[2].split(":")[0] for line in lines]
-    assert order == ["limit", "fastxai", "limit", "captum", "shap"] * 2
+    assert order == ["limit", "fastxai", "limit", "arithmetic", "captum", "shap"] * 2
+
+
+def test_operations_are_those_of_the_rows(found):
+    forward = 2 * (8 * 27 + 12 * 72) * 12 * 12 + 2 * 12 * 6  # two convolutions and the head
+    assert [case["arithmetic"]["flop"] for case in found["cases"]] == [
+        12 * forward,
+        3 * (1 + 1) * forward,  # the way back to the input costs as much, for every class
+        3 * (1 + 3) * forward,
+        forward + 2 * 12 * 6,  # back to the last layer
+    ]
+    for case in found["cases"]:
+        done = case["arithmetic"]
+        assert done["seconds"] == pytest.approx(done["flop"] / done["flop_per_second"])
+        assert case["limit"]["seconds"] == pytest.approx(done["flop"] / done["limit_flop_per_second"])
+
+
+def test_a_model_without_products_has_no_arithmetic(linear, monkeypatch):
+    monkeypatch.setattr(runner, "import_seconds", lambda: 0.0)
+    cases, _ = make_cases("gradient-shap:samples=2")
+    found = bench(linear, cases, dataclasses.replace(QUICK, peers=()))
+    assert found["cases"][0]["arithmetic"] is None
+    assert "arithmetic" not in as_text(found)
 
 
 def test_results_are_compared(found):
@@ -105,6 +127,7 @@ def test_as_text(found):
     assert "lime: 1 class x 12 samples x 2 images of 24x24" in text
     assert "gradient-shap: 3 classes (a sample of 6) x 3 samples x 2 images of 24x24" in text
     assert "all 6 classes, from the sample of 3: fastxai at most" in text
+    assert "3 rows of 0.00124 GFLOP an image: the limit does" in text and "arithmetic alone" in text
     assert "start-up" in text and "left out" in text
     for peer in PEERS:
         assert f"{peer} " in text

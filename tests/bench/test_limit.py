@@ -17,7 +17,7 @@ from fastxai.types import Settings
 @pytest.mark.parametrize("need", [Need("scores", 7), Need("gradients", 7), Need("predict", 1)])
 def test_an_image_costs_as_many_passes_as_it_has_rows(convolutional, need, monkeypatch):
     now, shapes = [0.0], []
-    monkeypatch.setattr(limit, "_now", lambda device: now[0])
+    monkeypatch.setattr(limit, "now", lambda device: now[0])
     passes = Passes(need, 2, ("act",) if need.kind == "predict" else ())
     real = Passes.call
 
