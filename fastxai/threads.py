@@ -1,4 +1,4 @@
-"""How many cores the threads beside the model may use."""
+"""How many threads work beside the model, and how many cores they may use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+_FEWEST, _MOST = 2, 8
 
 
 def set_threads(count: int) -> None:
@@ -16,6 +18,15 @@ def set_threads(count: int) -> None:
     """
     torch.get_num_threads()
     torch.set_num_threads(count)
+
+
+def feeders() -> int:
+    """Threads that decode, and threads that segment, for a model on all cores that torch may use here.
+
+    Two keep up with a model on a few cores; a GPU that takes thousands of pictures a second needs half of its host.
+    They hold what the model waits for and no more, so they stand still where it is slow.
+    """
+    return max(_FEWEST, min(_MOST, torch.get_num_threads() // 2))
 
 
 @contextmanager

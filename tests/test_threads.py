@@ -9,7 +9,7 @@ import torch
 
 import fastxai as fx
 from fastxai.pipeline import calls, streaming
-from fastxai.threads import beside_model, set_threads
+from fastxai.threads import beside_model, feeders, set_threads
 
 
 @pytest.fixture
@@ -73,3 +73,20 @@ def test_beside_a_gpu_they_keep_their_threads():
     with beside_model(torch.device("cuda")) as begin:
         begin()
         assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("cores", "count"), [(1, 2), (2, 2), (5, 2), (6, 3), (16, 8), (96, 8)])
+def test_larger_machines_decode_and_segment_in_more_threads(cores, count, convolutional, noise_pictures, monkeypatch):
+    asked = []
+    load, pool = streaming.load_batches, streaming.ThreadPoolExecutor
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(
+        streaming, "load_batches", lambda *given, **named: (asked.append(named["workers"]), load(*given, **named))[1]
+    )
+    monkeypatch.setattr(
+        streaming,
+        "ThreadPoolExecutor",
+        lambda most, *given, **named: (asked.append(most), pool(most, *given, **named))[1],
+    )
+    fx.explain(convolutional, noise_pictures(2), fx.GradCam(), settings=fx.Settings())
+    assert feeders() == count and asked == [count, count]

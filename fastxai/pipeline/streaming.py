@@ -13,11 +13,9 @@ from fastxai.overlap import Stopped, ahead, check, late
 from fastxai.pipeline.plan import Plan
 from fastxai.pipeline.tally import OnProgress, Tally
 from fastxai.segments import segment_batch
-from fastxai.threads import beside_model
+from fastxai.threads import beside_model, feeders
 from fastxai.transfer import Arrival
 from fastxai.types import ExplainedBatch, ImageBatch
-
-WORKERS = 2  # threads that decode, and threads that segment
 
 
 def stream(
@@ -28,7 +26,7 @@ def stream(
     Where the engine is asked to stop, the batches that are finished still come out, then `Stopped` is raised; the one
     in work is lost.
     """
-    model, asked = plan.model, engine.asked
+    model, asked, workers = plan.model, engine.asked, feeders()
     rates = engine.session.settings.rates
     seconds = sum(count / rates.get(kind, float("nan")) for kind, count in {"predict": 1, **plan.rows}.items())
     tally = Tally(len(plan.source), 1 + sum(plan.rows.values()), seconds, progress)
@@ -47,8 +45,8 @@ def stream(
         batch=batch,
         class_names=model.classes,
         class_keys=model.class_keys,
-        workers=WORKERS,
-        prefetch=max(1, 2 * WORKERS // batch),
+        workers=workers,
+        prefetch=-(-2 * workers // batch),
         skip=skip if done else None,
     )
     tally.starts()
@@ -63,7 +61,7 @@ def stream(
 
     with ExitStack() as stack:
         begin, heap = stack.enter_context(_beside(engine, steady=bool(plan.rows) and len(plan.source) > batch))
-        pool = stack.enter_context(ThreadPoolExecutor(WORKERS, "fastxai-segments", initializer=begin))
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "fastxai-segments", initializer=begin))
         sent = _sent(plan, engine, loaded, pool)
         batches = stack.enter_context(closing(ahead(sent, depth=1, asked=asked, begin=begin)))
         # At an early end first of all: a large batch may have seconds of segmenting before it.

@@ -21,9 +21,8 @@ from fastxai.results import Found, MethodResult
 from fastxai.segments import Segmenter, segment_batch
 from fastxai.store import Run
 from fastxai.targets import Targets
+from fastxai.threads import feeders
 from fastxai.types import ImageBatch, Segments, Status
-
-_WORKERS = 2  # threads that segment
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class Subject:
 
         One that cannot be segmented joins those that are left out.
         """
-        with ThreadPoolExecutor(_WORKERS, "fastxai-segments") as pool:
+        with ThreadPoolExecutor(feeders(), "fastxai-segments") as pool:
             for start in range(0, len(self.positions), size):
                 found = self._found(self.positions[start : start + size])
                 segments = {}
