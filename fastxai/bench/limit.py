@@ -27,6 +27,7 @@ from fastxai.types import Settings
 
 PROBES: Mapping[str, Probe] = {"scores": Scores(), "gradients": InputGradients()}
 _CPU_SIZES, _CUDA_SIZES = (4, 8, 16, 32), (8, 16, 32, 64, 128, 256)
+_LONG = 2.0  # times the budget
 _HOPELESS = 0.6  # of the best form's rate at the first size: a form so slow there is not tried at others
 
 
@@ -81,28 +82,38 @@ class Passes:
             session.read(PROBES[self.need.kind], inputs, targets)
 
     def seconds_a_row(self, session: Session, size: int, budget: float) -> float:
-        """Mean over about `budget` seconds of calls of `size` rows, at least two, that wait for nothing in between."""
+        """Mean over about `budget` seconds of calls of `size` rows, two a lane at least, that wait for nothing in
+        between."""
         seconds, one = self._ready(session, size)
         return seconds(max(2, int(budget / one))) / size
 
     def fastest_row(self, session: Session, size: int, budget: float) -> float:
-        """The least of three means over a third of the `budget` each: other work on the machine only ever adds time."""
+        """The least of three means over a third of the `budget` each: other work on the machine only ever adds time.
+
+        Of one mean, where a call takes so long that it says enough.
+        """
         seconds, one = self._ready(session, size)
-        return min(seconds(max(1, int(budget / 3 / one))) for _ in range(3)) / size
+        rounds, repeats = max(1, int(budget / 3 / one)), 3 if one <= _LONG * budget else 1
+        return min(seconds(rounds) for _ in range(repeats)) / size
 
     def _ready(self, session: Session, size: int) -> tuple[Callable[[int], float], float]:
-        """Mean seconds of a number of calls in a row, as a function, and of one call after one to warm up."""
+        """Mean seconds of a call, as a function of how many calls every lane does, and those of one such round."""
         inputs, targets = self.chunk(session, size)
 
-        def seconds(calls: int) -> float:
+        def timed(rounds: int) -> tuple[float, int]:
             start = now(session.device)
             with session.at_work(self.need.kind) as work:
+                calls = rounds * max(1, work.window - 1)
                 for done in [work.submit(partial(self.call, session, inputs, targets)) for _ in range(calls)]:
                     done()
-            return (now(session.device) - start) / calls
+            return now(session.device) - start, calls
 
-        seconds(1)
-        return seconds, seconds(session.settings.lanes)
+        def seconds(rounds: int) -> float:
+            total, calls = timed(rounds)
+            return total / calls
+
+        timed(1)
+        return seconds, timed(1)[0]
 
 
 def search(model: Model, base: Settings, passes: Passes, budget: float = 1.0) -> Search:

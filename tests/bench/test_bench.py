@@ -74,6 +74,7 @@ def test_every_figure_follows_from_the_turns(found):
         assert case["startup"]["total"] == pytest.approx(sum(parts))
 
 
+@pytest.mark.usefixtures("found")
 def test_peers_and_fastxai_take_turns(told):
     lines = [line for line in told if line.startswith("gradient-shap, top1: round")]
     order = [line.split(", ")[2].split(":")[0] for line in lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
 import torch
@@ -31,6 +32,29 @@ def test_an_image_costs_as_many_passes_as_it_has_rows(convolutional, need, monke
         # 4 rows a call of 0.5 s; six calls fit into 3 s, after two to warm up
         assert limit_turn(session, passes, 4, 3.0)() == need.rows * 0.5 / 4
     assert shapes == [((4, 3, 24, 24), (4, 2))] * 8
+
+
+@pytest.mark.parametrize(("seconds", "timings"), [(0.5, [2, 2, 4, 4, 4]), (8.0, [2, 2, 2])])
+def test_all_lanes_are_busy_while_the_limit_is_timed(convolutional, seconds, timings, monkeypatch):
+    lock, at, done = threading.Lock(), [0.0], [0]
+    seen = []
+
+    def now(device):
+        seen.append(done[0])
+        return at[0]
+
+    def call(self, session, inputs, targets):
+        with lock:
+            done[0] += 1
+            at[0] += seconds / 2  # of two lanes
+
+    monkeypatch.setattr(limit, "now", now)
+    monkeypatch.setattr(Passes, "call", call)
+    passes = Passes(Need("gradients", 7), 1)
+    with convolutional.open(dataclasses.replace(Settings(), lanes=2, threads=2)) as session:
+        assert passes.fastest_row(session, 4, 3.0) == seconds / 2 / 4
+    calls = [after - before for before, after in zip(seen[::2], seen[1::2], strict=True)]
+    assert calls == timings
 
 
 def rates(monkeypatch, rate):
