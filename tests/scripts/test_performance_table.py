@@ -77,6 +77,15 @@ def record() -> dict[str, Any]:
     }
 
 
+def test_a_multiple_stands_beside_what_arithmetic_allows(readme: Path, results: Path) -> None:
+    found = record()
+    case = found["cases"][0]
+    case["peers"][0]["speed"]["seconds"], case["arithmetic"] = 6.0, {"seconds": 0.25}
+    (results / "cpu.json").write_text(json.dumps(found))
+    assert table(readme, results).returncode == 0
+    assert "| 12.3x of 24.0x |" in readme.read_text()
+
+
 def test_without_results_it_says_so(readme: Path, results: Path) -> None:
     assert table(readme, results).returncode == 0
     text = readme.read_text()
