@@ -76,17 +76,25 @@ def test_beside_a_gpu_they_keep_their_threads():
 
 
 @pytest.mark.parametrize(("cores", "count"), [(1, 2), (2, 2), (5, 2), (6, 3), (16, 8), (96, 8)])
-def test_larger_machines_decode_and_segment_in_more_threads(cores, count, convolutional, noise_pictures, monkeypatch):
+def test_larger_machines_decode_and_segment_in_more_threads(cores, count, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    assert feeders() == count
+
+
+def test_a_run_decodes_and_segments_in_so_many_threads(convolutional, noise_pictures, monkeypatch):
     asked = []
     load, pool = streaming.load_batches, streaming.ThreadPoolExecutor
-    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    monkeypatch.setattr(
-        streaming, "load_batches", lambda *given, **named: (asked.append(named["workers"]), load(*given, **named))[1]
-    )
-    monkeypatch.setattr(
-        streaming,
-        "ThreadPoolExecutor",
-        lambda most, *given, **named: (asked.append(most), pool(most, *given, **named))[1],
-    )
+
+    def loading(*given, workers, **named):
+        asked.append(workers)
+        return load(*given, workers=workers, **named)
+
+    def pooling(most, *given, **named):
+        asked.append(most)
+        return pool(most, *given, **named)
+
+    monkeypatch.setattr(streaming, "feeders", lambda: 3)
+    monkeypatch.setattr(streaming, "load_batches", loading)
+    monkeypatch.setattr(streaming, "ThreadPoolExecutor", pooling)
     fx.explain(convolutional, noise_pictures(2), fx.GradCam(), settings=fx.Settings())
-    assert feeders() == count and asked == [count, count]
+    assert asked == [3, 3]

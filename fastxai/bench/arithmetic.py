@@ -26,7 +26,8 @@ def flop_a_row(model: Model, settings: Settings, passes: Passes) -> int:
     """Floating point operations (an addition and a multiplication are two) of one row of `passes`.
 
     Of the model as it is: convolutions, products of matrices and attention; batch norms, activations and whatever else
-    passes over its data once are not counted.
+    passes over its data once are not counted. `RuntimeError` for a model with an operator that cannot be counted, such
+    as flex attention.
     """
     with model.open(reference(settings)) as session:
         chunk = passes.chunk(session, 1)

@@ -23,7 +23,7 @@ from fastxai.bench.peers import Peer, Subject
 from fastxai.bench.peers.subject import best_classes
 from fastxai.bench.pictures import decoded
 from fastxai.bench.startup import Startup, calibrated, open_and_compile
-from fastxai.bench.turns import Times, Turn, take_turns
+from fastxai.bench.turns import Times, Turn, describe_error, take_turns
 from fastxai.models import Model
 from fastxai.store.schema import settings_to_dict
 from fastxai.types import Settings
@@ -70,7 +70,11 @@ def measure_case(bench: Bench, case: Case) -> dict[str, Any]:
     bench.say(f"{name}: searching the limit")
     passes = Passes(case.need, case.classes, layers)
     limit = search(model, settings, passes, min(1.0, options.limit_seconds))
-    flop = case.need.rows * flop_a_row(model, settings, passes)
+    try:
+        flop = case.need.rows * flop_a_row(model, settings, passes)
+    except RuntimeError as error:
+        flop = 0
+        bench.say(f"{name}: the model's operations cannot be counted: {describe_error(error)}")
 
     subject = Subject(
         model=model,

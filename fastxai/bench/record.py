@@ -17,7 +17,8 @@ cases        one entry a method and number of classes:
   limit        a speed: bare passes; rows (an image) of which kind; form (settings and rows a call); searched (rows
                a second of every form tried); failed (forms that do not run)
   arithmetic   a speed: the passes' operations at the speed of a large matrix product; flop an image, flop_per_second
-               of the product and of the limit (limit_flop_per_second); null for a model without products
+               of the product and of the limit (limit_flop_per_second); null for a model without products, or with
+               operators that cannot be counted
   share        limit / fastxai, of seconds an image
   agreement    of fastxai with itself: `fp32` (float32, eager; null where the run is that), `seed` (another seed, in
                the run's settings; null where nothing is random): each an agreement

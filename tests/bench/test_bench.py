@@ -10,6 +10,7 @@ import pytest
 
 from fastxai.bench import SCHEMA, Options, as_text, bench, make_cases, runner
 from fastxai.bench.peers import PEERS, captum
+from fastxai.models import Model
 
 METHODS = ["lime:samples=12,segments=grid(rows=4,columns=4)", "gradient-shap:samples=3", "gradcam"]
 QUICK = Options(images=2, repeat=2, peer_seconds=0.0, limit_seconds=0.0, compared=2, batch=2, run_images=2)
@@ -79,6 +80,30 @@ def test_peers_and_fastxai_take_turns(told):
     lines = [line for line in told if line.startswith("gradient-shap, top1: round")]
     order = [line.split(", ")[2].split(":")[0] for line in lines]
     assert order == ["limit", "fastxai", "limit", "arithmetic", "captum", "shap"] * 2
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_a_model_whose_operations_cannot_be_counted_says_so(convolutional, monkeypatch):
+    import torch
+    from torch import nn
+
+    class Flexible(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = convolutional.module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tokens = self.inner(x)[:, None, None]
+            return flex_attention(tokens, tokens, tokens)[:, 0, 0]
+
+    flex_attention = pytest.importorskip("torch.nn.attention.flex_attention").flex_attention
+    monkeypatch.setattr(runner, "import_seconds", lambda: 0.0)
+    model = Model(Flexible(), convolutional.preprocess, precision="fp32", compile=False, device="cpu")
+    told = []
+    cases, _ = make_cases("lime:samples=4,segments=grid(rows=2,columns=2)")
+    found = bench(model, cases, dataclasses.replace(QUICK, peers=()), say=told.append)
+    assert found["cases"][0]["arithmetic"] is None
+    assert any("operations cannot be counted" in line for line in told)
 
 
 def test_operations_are_those_of_the_rows(found):
